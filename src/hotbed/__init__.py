@@ -1,0 +1,103 @@
+"""hotbed: every execution a fresh Python process, in about a millisecond.
+
+    import hotbed
+    hotbed.run("sum(range(10))").value
+
+`import hotbed` loads nothing of the engine; each name does when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hotbed.config import Pool
+    from hotbed.engine.aio import AsyncEngine
+    from hotbed.engine.default import default_engine, run
+    from hotbed.engine.engine import Engine
+    from hotbed.errors import (
+        CancelledError,
+        ChildLostError,
+        CrashedError,
+        EngineError,
+        EnvironmentBrokenError,
+        ExecutionError,
+        ExecutionTimeoutError,
+        HotbedError,
+        NotSerializableError,
+        OutputTooLargeError,
+        RaisedError,
+        RefusedError,
+        RequestError,
+        TemplateDiedError,
+    )
+    from hotbed.model import Environment, ErrorInfo, Limits, Mode, Result, Status
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "hotbed.config": ("Pool",),
+    "hotbed.engine.aio": ("AsyncEngine",),
+    "hotbed.engine.default": ("default_engine", "run"),
+    "hotbed.engine.engine": ("Engine",),
+    "hotbed.errors": (
+        "CancelledError",
+        "ChildLostError",
+        "CrashedError",
+        "EngineError",
+        "EnvironmentBrokenError",
+        "ExecutionError",
+        "ExecutionTimeoutError",
+        "HotbedError",
+        "NotSerializableError",
+        "OutputTooLargeError",
+        "RaisedError",
+        "RefusedError",
+        "RequestError",
+        "TemplateDiedError",
+    ),
+    "hotbed.model": ("Environment", "ErrorInfo", "Limits", "Mode", "Result", "Status"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "AsyncEngine",
+    "CancelledError",
+    "ChildLostError",
+    "CrashedError",
+    "Engine",
+    "EngineError",
+    "Environment",
+    "EnvironmentBrokenError",
+    "ErrorInfo",
+    "ExecutionError",
+    "ExecutionTimeoutError",
+    "HotbedError",
+    "Limits",
+    "Mode",
+    "NotSerializableError",
+    "OutputTooLargeError",
+    "Pool",
+    "RaisedError",
+    "RefusedError",
+    "RequestError",
+    "Result",
+    "Status",
+    "TemplateDiedError",
+    "default_engine",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'hotbed' has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,134 @@
+"""What an execution came to, from what its child sent or how it ended.
+
+Pure. The child's answer is taken at its word about the user's code; about everything else the
+kernel's word counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from hotbed.core.frames import ProtocolError
+from hotbed.model import ErrorInfo, ErrorKind, Status
+
+
+SIGKILL = 9
+
+
+class Answer(msgspec.Struct):
+    """The meta of an ANSWER frame, as seed/perform.py writes it."""
+
+    status: str
+    error: ErrorInfo | None
+    text: str
+    exit_code: int
+    import_s: float
+    run_s: float
+    cpu_s: float
+    peak_bytes: int
+    imports: list[str]
+
+
+_answers = msgspec.json.Decoder(Answer)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Status, and the error that explains it."""
+
+    status: Status
+    error: ErrorInfo | None = None
+    exit_code: int | None = 0
+
+
+def decode_answer(meta: bytes) -> Answer:
+    """The answer's meta.
+
+    Raises:
+        ProtocolError: If it is not what a child of ours would send.
+    """
+    try:
+        return _answers.decode(meta)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ProtocolError(f"an answer that cannot be read: {error}") from None
+
+
+def answered(answer: Answer) -> Verdict:
+    """The child has answered."""
+    if answer.error is None:
+        return Verdict(Status.OK, None, 0)
+    return Verdict(Status.ERROR, answer.error, answer.exit_code or 1)
+
+
+def timed_out(timeout_s: float) -> Verdict:
+    """The engine killed it at its deadline."""
+    return Verdict(
+        Status.TIMEOUT,
+        _error(
+            ErrorKind.TIMEOUT,
+            "TimeoutError",
+            f"the code ran longer than its limit of {timeout_s:g} s and was killed; "
+            "raise `timeout`, or give the code less to do",
+        ),
+        -SIGKILL,
+    )
+
+
+def cancelled(why: str) -> Verdict:
+    """It was ended on request; `why` says on whose."""
+    return Verdict(Status.CANCELLED, _error(ErrorKind.CANCELLED, "CancelledError", why), None)
+
+
+def too_large(what: str, limit_bytes: int, field: str) -> Verdict:
+    """It wrote or returned more than it may."""
+    return Verdict(
+        Status.ERROR,
+        _error(
+            ErrorKind.OUTPUT_TOO_LARGE,
+            "OutputTooLargeError",
+            f"{what} exceeds the limit of {limit_bytes} bytes and the code was ended; "
+            f"write less, or raise Limits({field}=...)",
+        ),
+        -SIGKILL,
+    )
+
+
+def violated(problem: str) -> Verdict:
+    """The process wrote something on its channel that is no answer."""
+    return Verdict(
+        Status.CRASHED,
+        _error(
+            ErrorKind.CRASHED,
+            "CrashedError",
+            f"the process broke the protocol: {problem}; the code must not touch descriptors it did not open",
+        ),
+        None,
+    )
+
+
+def ended(exit_code: int | None, signal_name: str = "") -> Verdict:
+    """The process ended, or closed its channel, without an answer.
+
+    `exit_code` is -N for signal N, whose name comes with it; None if the process had not ended
+    shortly afterwards.
+    """
+    if exit_code is None:
+        problem = "the code closed the channel to the engine and ran on, so its process was killed"
+    elif exit_code < 0:
+        problem = f"its process was ended by {signal_name}"
+        if exit_code == -SIGKILL:
+            problem += " (by the code itself, the kernel's out-of-memory killer or an administrator)"
+    else:
+        problem = f"its process left with status {exit_code} without finishing the code (os._exit)"
+    return Verdict(Status.CRASHED, _error(ErrorKind.CRASHED, "CrashedError", problem), exit_code)
+
+
+def lost(reason: str) -> Verdict:
+    """The process went down with something of ours; the code may have run in part."""
+    return Verdict(Status.CRASHED, _error(ErrorKind.LOST, "ChildLostError", reason), None)
+
+
+def _error(kind: ErrorKind, name: str, message: str) -> ErrorInfo:
+    return ErrorInfo(kind=kind, name=name, message=message)

@@ -1,0 +1,598 @@
+"""Which children live, which die, who gets the next one.
+
+Pure: no clock, no process, no lock. Facts come in as method calls with `now` in seconds of a
+monotonic clock; decisions go out as actions, which the caller carries out in order. All
+scheduling state lives here and in the shelves.
+
+The laws: a child is leased to one ticket at a time, and a fresh child once; a ticket is leased,
+refused or broken once, or withdrawn; no more than `max_concurrency` leases are out; a ticket
+whose execution had not begun when its child was lost goes back to the front once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hotbed.config import Pool
+from hotbed.core.actions import (
+    Action,
+    Break,
+    End,
+    Lease,
+    Order,
+    Refuse,
+    Rehearse,
+    RetireTemplate,
+    StartTemplate,
+)
+from hotbed.core.backoff import delay_s
+from hotbed.core.child import Child, Event, State
+from hotbed.core.ids import ChildId, EnvironmentId, TicketId
+from hotbed.core.queue import Queue
+from hotbed.core.shelf import Shelf, TemplateState
+from hotbed.model import Mode
+
+CALM_S = 0.010  # without a submission for so long, unrehearsed children get their rehearsal
+FREE_RESTARTS = 3  # deaths of a template in a row that callers do not notice
+LEARNED_LIMIT = 256  # modules; a template that imports more than this serves no one better
+SERVICE_WEIGHT = 0.1  # of the newest sample in the running mean of service times
+
+
+@dataclass(slots=True)
+class Ticket:
+    """One execution's claim to a child."""
+
+    id: TicketId
+    environment: EnvironmentId
+    mode: Mode
+    affinity: str
+    child: ChildId | None = None
+    leased_at: float = 0.0
+
+
+Group = tuple[EnvironmentId, Mode]
+
+
+class Plan:
+    """The scheduler of one engine."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.shelves: dict[EnvironmentId, Shelf] = {}
+        self.children: dict[ChildId, Child] = {}
+        self._tickets: dict[TicketId, Ticket] = {}
+        self._queue: Queue[Group, TicketId] = Queue()
+        self._running = 0
+        self._last_child = 0
+        self._service_s = 0.0
+        self._closing = False
+
+    # Questions.
+
+    @property
+    def queued(self) -> int:
+        """Tickets that wait."""
+        return len(self._queue)
+
+    @property
+    def running(self) -> int:
+        """Leases that are out."""
+        return self._running
+
+    def due(self, now: float) -> float | None:
+        """When `tick` has something to decide next, or None if nothing is foreseen."""
+        times: list[float] = []
+        for shelf in self.shelves.values():
+            if self._restarting(shelf):
+                times.append(shelf.retry_at)
+            if shelf.pressed:
+                times.append(shelf.used_at + CALM_S)
+            if shelf.standby or shelf.template is TemplateState.READY:
+                times.append(shelf.used_at + self.pool.idle_timeout)
+            if len(shelf.idle_workers) > self.pool.min_workers:
+                times.append(self.children[shelf.idle_workers[0]].idle_since + self.pool.idle_timeout)
+        future = [time for time in times if time > now]
+        return min(future) if future else (now if times else None)
+
+    # Facts from callers.
+
+    def add_environment(
+        self, environment: EnvironmentId, *, forks: bool, reason: str, learns: bool, preload: tuple[str, ...]
+    ) -> None:
+        """Make an environment known; `reason` says why it does not fork, if it does not."""
+        self.shelves[environment] = Shelf(
+            environment, forks=forks, learns=learns, preload=preload, reason=reason
+        )
+
+    def warm(self, environment: EnvironmentId, now: float) -> list[Action]:
+        """Have an environment's template and standby children made ready."""
+        shelf = self.shelves[environment]
+        shelf.used_at = now
+        self._forgive(shelf, now)
+        return [*self._start_template(shelf, now), *self._refill(shelf, now)]
+
+    def submit(
+        self, ticket_id: TicketId, environment: EnvironmentId, mode: Mode, affinity: str, now: float
+    ) -> list[Action]:
+        """Ask for a child; without a Lease, Refuse or Break for it the ticket waits."""
+        if self._closing:
+            return [Refuse(ticket_id, "the engine is closing", None)]
+        shelf = self.shelves[environment]
+        shelf.used_at = now
+        ticket = Ticket(ticket_id, environment, mode, affinity)
+        group = (environment, mode)
+        if self._running < self.pool.max_concurrency and not self._queue.waiting(group):
+            actions = self._grant(ticket, shelf, now)
+            if actions and isinstance(actions[0], (Lease, Break)):
+                return actions
+        else:
+            actions = []
+        if len(self._queue) >= self.pool.max_queue:
+            return [*actions, Refuse(ticket_id, self._full(), self._retry_after_s())]
+        self._tickets[ticket_id] = ticket
+        self._queue.push(group, ticket_id)
+        if mode is not Mode.ONESHOT:
+            actions += self._refill(shelf, now)
+        return actions
+
+    def withdraw(self, ticket_id: TicketId) -> bool:
+        """Forget a ticket that waits; False if it does not wait any more."""
+        if ticket_id not in self._queue:
+            return False
+        self._queue.remove(ticket_id)
+        del self._tickets[ticket_id]
+        return True
+
+    def finished(self, ticket_id: TicketId, now: float, *, reusable: bool) -> list[Action]:
+        """Take a child back after its execution; `reusable` says that a worker is sound."""
+        ticket = self._tickets.pop(ticket_id)
+        child = self.children[self._child_of(ticket)]
+        shelf = self.shelves[ticket.environment]
+        sample_s = now - ticket.leased_at
+        self._service_s += SERVICE_WEIGHT * (sample_s - self._service_s) if self._service_s else sample_s
+        shelf.failures = 0
+        actions = self._take_back(child, shelf, now, reusable=reusable)
+        actions += self._serve_queue(now)
+        actions += self._refill(shelf, now)
+        return actions
+
+    def lost(self, ticket_id: TicketId, now: float) -> list[Action]:
+        """Take a lease back whose execution never began: the ticket goes on at the front."""
+        ticket = self._tickets[ticket_id]
+        child = self.children[self._child_of(ticket)]
+        shelf = self.shelves[ticket.environment]
+        actions = self._take_back(child, shelf, now, reusable=False)
+        ticket.child = None
+        if self._closing:
+            del self._tickets[ticket_id]
+            return [*actions, Refuse(ticket_id, "the engine is closing", None)]
+        self._queue.push_front((ticket.environment, ticket.mode), ticket_id)
+        actions += self._serve_queue(now)
+        actions += self._refill(shelf, now)
+        return actions
+
+    # Facts from processes.
+
+    def child_ready(self, child_id: ChildId, now: float) -> list[Action]:
+        """A child has rehearsed and waits."""
+        child = self.children.get(child_id)
+        if child is None or child.state is not State.STARTING:
+            return []
+        shelf = self.shelves[child.environment]
+        shelf.starting.discard(child_id)
+        child.on(Event.READY)
+        child.rehearsed = True
+        child.idle_since = now
+        if not child.forked:
+            shelf.failures = 0
+        if self._is_stale(child, shelf):
+            return [*self._forget(child), *self._refill(shelf, now)]
+        if child.mode is Mode.WORKER:
+            shelf.idle_workers.append(child_id)
+        else:
+            shelf.standby.append(child_id)
+        return self._serve_queue(now)
+
+    def child_gone(self, child_id: ChildId, now: float) -> list[Action]:
+        """A child has ended; one that is leased is its caller's to report."""
+        child = self.children.get(child_id)
+        if child is None or child.state is State.LEASED:
+            return []
+        shelf = self.shelves[child.environment]
+        was_starting = child.state is State.STARTING
+        actions = self._forget(child)
+        if was_starting:  # it may have died of what would kill the next one too
+            shelf.failures += 1
+            if shelf.failures > FREE_RESTARTS:
+                reason = "its processes end while they start"
+                return actions + self._break(shelf, reason, now, jitter=0.5, died=True)
+        return actions + self._refill(shelf, now)
+
+    def child_broken(self, child_id: ChildId, reason: str, now: float, jitter: float) -> list[Action]:
+        """An interpreter could not be set up: a preloaded module fails."""
+        child = self.children.get(child_id)
+        if child is None:
+            return []
+        shelf = self.shelves[child.environment]
+        if shelf.learned:  # not asked for by the caller: go on without
+            shelf.unfit |= set(shelf.learned)
+            shelf.learned = ()
+            return [*self._forget(child), *self._refill(shelf, now)]
+        return self._forget(child) + self._break(shelf, reason, now, jitter=jitter, died=False)
+
+    def template_ready(
+        self, environment: EnvironmentId, generation: int, threaded: dict[str, list[str]], now: float
+    ) -> list[Action]:
+        """A template has imported its list; `threaded` names modules that no fork survives."""
+        shelf = self.shelves[environment]
+        retire: list[Action] = [RetireTemplate(environment, generation)]
+        if generation not in (shelf.generation, shelf.upgrade):
+            return retire
+        if threaded:
+            asked = [name for name in threaded if name in shelf.preload]
+            if not asked:
+                return retire + self._drop_learned(shelf, generation, set(threaded), now)
+            names = ", ".join(f"{name} ({', '.join(threaded[name])})" for name in asked)
+            shelf.forks = False
+            shelf.reason = f"importing it starts threads that do not survive a fork: {names}"
+            shelf.template = TemplateState.ABSENT
+            shelf.upgrade = None
+            return retire + self._serve_queue(now) + self._refill(shelf, now)
+        actions: list[Action] = []
+        if generation == shelf.upgrade:
+            actions += self._end_waiting(shelf, workers=False)
+            actions.append(RetireTemplate(environment, shelf.generation))
+            shelf.generation, shelf.loaded, shelf.upgrade = generation, shelf.upgrade_loads, None
+        shelf.template = TemplateState.READY
+        actions += self._serve_queue(now) + self._refill(shelf, now)
+        return actions + self._upgrade(shelf)
+
+    def template_broken(
+        self, environment: EnvironmentId, generation: int, reason: str, now: float, jitter: float
+    ) -> list[Action]:
+        """A template could not become ready; `reason` is its own words."""
+        shelf = self.shelves[environment]
+        if generation not in (shelf.generation, shelf.upgrade):
+            return []
+        if suspects := self._suspects(shelf, generation):
+            return self._drop_learned(shelf, generation, suspects, now)
+        return self._break(shelf, reason, now, jitter=jitter, died=False)
+
+    def template_gone(
+        self, environment: EnvironmentId, generation: int, reason: str, now: float, jitter: float
+    ) -> list[Action]:
+        """A template has ended unasked, and with it all its children."""
+        shelf = self.shelves[environment]
+        if generation == shelf.upgrade:
+            return self._drop_learned(shelf, generation, self._suspects(shelf, generation), now)
+        if generation != shelf.generation or not shelf.forks:
+            return []
+        actions = self._end_waiting(shelf, workers=True)
+        if shelf.template is TemplateState.STARTING and (suspects := self._suspects(shelf, generation)):
+            return actions + self._drop_learned(shelf, generation, suspects, now)
+        shelf.failures += 1
+        shelf.template = TemplateState.ABSENT
+        if shelf.failures > FREE_RESTARTS:
+            return actions + self._break(shelf, reason, now, jitter=jitter, died=True)
+        # The first restart is at once; later ones step back.
+        shelf.retry_at = now if shelf.failures == 1 else now + delay_s(shelf.failures - 1, jitter, first_s=0.1)
+        return actions + self._start_template(shelf, now)
+
+    def environment_changed(self, environment: EnvironmentId, now: float) -> list[Action]:
+        """Its installed packages are not those its processes have imported: begin anew."""
+        shelf = self.shelves[environment]
+        actions = self._end_waiting(shelf, workers=True)
+        if shelf.template in (TemplateState.READY, TemplateState.STARTING):
+            actions.append(RetireTemplate(environment, shelf.generation))
+        if shelf.upgrade is not None:
+            actions.append(RetireTemplate(environment, shelf.upgrade))
+            shelf.upgrade = None
+        shelf.template = TemplateState.ABSENT
+        shelf.unfit = frozenset()
+        shelf.failures = 0
+        shelf.retry_at = 0.0
+        shelf.generation = shelf.valid_from = shelf.next_generation
+        shelf.next_generation += 1
+        return actions + self._start_template(shelf, now) + self._refill(shelf, now)
+
+    def learned(self, environment: EnvironmentId, names: list[str]) -> list[Action]:
+        """Executions imported these installed modules; a template could have had them ready."""
+        shelf = self.shelves[environment]
+        if not shelf.learns:
+            return []
+        known = {*shelf.preload, *shelf.learned, *shelf.unfit}
+        new = [name for name in dict.fromkeys(names) if name not in known]
+        if not new or len(shelf.learned) + len(new) > LEARNED_LIMIT:
+            return []
+        shelf.learned = (*shelf.learned, *new)
+        return self._upgrade(shelf)
+
+    def tick(self, now: float) -> list[Action]:
+        """What time alone decides: rehearsals in a calm moment, idle ends, second tries."""
+        actions: list[Action] = []
+        for shelf in self.shelves.values():
+            if self._restarting(shelf) and now >= shelf.retry_at:
+                actions += self._start_template(shelf, now)
+            if shelf.pressed and now >= shelf.used_at + CALM_S:
+                shelf.pressed = False
+                actions += self._rehearse(shelf)
+                actions += self._refill(shelf, now)
+            actions += self._end_idle(shelf, now)
+        return actions
+
+    def close(self) -> list[Action]:
+        """Refuse all that waits and end all that is not leased; leases end with their callers."""
+        self._closing = True
+        actions: list[Action] = []
+        for group, _head in self._queue.heads():
+            for ticket_id in self._queue.of(group):
+                self.withdraw(ticket_id)
+                actions.append(Refuse(ticket_id, "the engine is closing", None))
+        for shelf in self.shelves.values():
+            actions += self._end_waiting(shelf, workers=True)
+        return actions
+
+    # Decisions.
+
+    def _grant(self, ticket: Ticket, shelf: Shelf, now: float) -> list[Action]:
+        """A lease, if this ticket can have one now; else what would make one possible."""
+        if ticket.mode is Mode.ONESHOT:
+            return self._lease_new(ticket, shelf, now, forked=False)
+        self._forgive(shelf, now)
+        if shelf.template is TemplateState.BROKEN:
+            return [Break(ticket.id, shelf.reason, shelf.broke_by_death)]
+        waiting = self._waiting_child(ticket, shelf)
+        if waiting is not None:
+            return [self._lease(ticket, shelf, self.children[waiting], None, now)]
+        if ticket.mode is Mode.WORKER and len(shelf.workers) >= self.pool.max_workers:
+            return []
+        if not shelf.forks:
+            return []  # an interpreter is made ready first; _refill orders it
+        if shelf.template is not TemplateState.READY:
+            return self._start_template(shelf, now)
+        if ticket.mode is Mode.FRESH:
+            shelf.pressed = True
+        return self._lease_new(ticket, shelf, now, forked=True)
+
+    def _waiting_child(self, ticket: Ticket, shelf: Shelf) -> ChildId | None:
+        if ticket.mode is Mode.FRESH:
+            return shelf.standby.popleft() if shelf.standby else None
+        idle = shelf.idle_workers
+        for index in range(len(idle) - 1, -1, -1):
+            if ticket.affinity in self.children[idle[index]].affinities:
+                return idle.pop(index)
+        return idle.pop() if idle else None
+
+    def _lease_new(self, ticket: Ticket, shelf: Shelf, now: float, *, forked: bool) -> list[Action]:
+        child, order = self._order(shelf, ticket.mode, now, forked=forked, rehearse=False)
+        return [self._lease(ticket, shelf, child, order, now)]
+
+    def _lease(self, ticket: Ticket, shelf: Shelf, child: Child, order: Order | None, now: float) -> Lease:
+        if order is None:
+            child.on(Event.LEASED)
+        child.ticket = ticket.id
+        child.affinities |= {ticket.affinity}
+        ticket.child = child.id
+        ticket.leased_at = now
+        self._tickets[ticket.id] = ticket
+        shelf.leased += 1
+        self._running += 1
+        return Lease(ticket.id, child.id, order)
+
+    def _order(
+        self, shelf: Shelf, mode: Mode, now: float, *, forked: bool, rehearse: bool, leased: bool = True
+    ) -> tuple[Child, Order]:
+        self._last_child += 1
+        child_id = ChildId(self._last_child)
+        if leased:
+            state = State.LEASED
+        elif rehearse:
+            state = State.STARTING
+            shelf.starting.add(child_id)
+        else:
+            state = State.STANDBY
+        child = Child(
+            child_id, shelf.id, mode, shelf.generation, state, forked=forked, rehearsed=False, born=now
+        )
+        self.children[child_id] = child
+        if mode is Mode.WORKER:
+            shelf.workers.add(child_id)
+        preload = () if forked or mode is Mode.ONESHOT else shelf.wanted_preload()
+        return child, Order(child_id, shelf.id, shelf.generation, mode, forked, rehearse, preload)
+
+    def _serve_queue(self, now: float) -> list[Action]:
+        actions: list[Action] = []
+        progress = bool(self._queue)
+        while progress and self._running < self.pool.max_concurrency:
+            progress = False
+            for group, ticket_id in self._queue.heads():
+                if self._running >= self.pool.max_concurrency:
+                    break
+                ticket = self._tickets[ticket_id]
+                granted = self._grant(ticket, self.shelves[group[0]], now)
+                actions += granted
+                if granted and isinstance(granted[0], (Lease, Break)):
+                    self._queue.remove(ticket_id)
+                    if isinstance(granted[0], Break):
+                        del self._tickets[ticket_id]
+                    progress = True
+        return actions
+
+    def _refill(self, shelf: Shelf, now: float) -> list[Action]:
+        """Order what should stand ready: standby children, and interpreters for those who wait."""
+        if self._closing or shelf.template is TemplateState.BROKEN:
+            return []
+        if shelf.forks:
+            saturated = bool(self._queue) and self._running >= self.pool.max_concurrency
+            if shelf.template is not TemplateState.READY or saturated:
+                return []
+            missing = self.pool.standby - len(shelf.standby) - len(shelf.starting)
+            return [self._stock(shelf, Mode.FRESH, now, rehearse=not shelf.pressed) for _ in range(missing)]
+        wanted = min(
+            self.pool.standby + self._queue.waiting((shelf.id, Mode.FRESH)), self.pool.max_concurrency
+        )
+        starting = sum(self.children[child].mode is Mode.FRESH for child in shelf.starting)
+        actions: list[Action] = [
+            self._stock(shelf, Mode.FRESH, now, rehearse=True)
+            for _ in range(wanted - len(shelf.standby) - starting)
+        ]
+        workers = min(
+            self._queue.waiting((shelf.id, Mode.WORKER)) - (len(shelf.starting) - starting),
+            self.pool.max_workers - len(shelf.workers),
+        )
+        return actions + [self._stock(shelf, Mode.WORKER, now, rehearse=True) for _ in range(workers)]
+
+    def _stock(self, shelf: Shelf, mode: Mode, now: float, *, rehearse: bool) -> Order:
+        child, order = self._order(shelf, mode, now, forked=shelf.forks, rehearse=rehearse, leased=False)
+        if not rehearse:
+            shelf.standby.append(child.id)
+        return order
+
+    def _take_back(self, child: Child, shelf: Shelf, now: float, *, reusable: bool) -> list[Action]:
+        self._running -= 1
+        shelf.leased -= 1
+        child.ticket = None
+        child.served += 1
+        shelf.used_at = max(shelf.used_at, now)
+        keep = reusable and child.mode is Mode.WORKER and not self._closing
+        if keep and not self._is_stale(child, shelf):
+            child.on(Event.IDLE)
+            child.idle_since = now
+            shelf.idle_workers.append(child.id)
+            return []
+        return self._forget(child)
+
+    def _forget(self, child: Child) -> list[Action]:
+        shelf = self.shelves[child.environment]
+        del self.children[child.id]
+        shelf.starting.discard(child.id)
+        shelf.workers.discard(child.id)
+        if child.id in shelf.standby:
+            shelf.standby.remove(child.id)
+        if child.id in shelf.idle_workers:
+            shelf.idle_workers.remove(child.id)
+        return [End(child.id)]
+
+    def _is_stale(self, child: Child, shelf: Shelf) -> bool:
+        """Whether it holds packages that are not the environment's any more.
+
+        A worker outlives an upgrade of its template, which adds modules and changes none; a
+        changed installation ends every worker that it finds idle, and the others when they
+        come back.
+        """
+        if child.mode is Mode.WORKER:
+            return child.generation < shelf.valid_from
+        return child.generation != shelf.generation
+
+    def _end_waiting(self, shelf: Shelf, *, workers: bool) -> list[Action]:
+        """End the children of the shelf that nobody holds; idle workers too, if so asked."""
+        waiting = [*shelf.standby, *shelf.starting, *(shelf.idle_workers if workers else ())]
+        return [action for child in waiting for action in self._forget(self.children[child])]
+
+    def _forgive(self, shelf: Shelf, now: float) -> None:
+        """Let a broken environment be tried again once its back-off is over."""
+        if shelf.template is TemplateState.BROKEN and now >= shelf.retry_at:
+            shelf.template = TemplateState.ABSENT
+
+    def _start_template(self, shelf: Shelf, now: float) -> list[Action]:
+        ready = not shelf.forks or shelf.template is not TemplateState.ABSENT
+        if ready or now < shelf.retry_at or self._closing:
+            return []
+        shelf.template = TemplateState.STARTING
+        shelf.generation = shelf.next_generation
+        shelf.next_generation += 1
+        shelf.loaded = shelf.wanted_preload()
+        return [StartTemplate(shelf.id, shelf.generation, shelf.loaded)]
+
+    def _restarting(self, shelf: Shelf) -> bool:
+        return (
+            shelf.forks
+            and shelf.template is TemplateState.ABSENT
+            and shelf.failures > 0
+            and not self._closing
+        )
+
+    def _upgrade(self, shelf: Shelf) -> list[Action]:
+        """Start a template with the learned modules beside the one that serves."""
+        missing = set(shelf.learned) - set(shelf.loaded)
+        if not missing or shelf.template is not TemplateState.READY or shelf.upgrade is not None:
+            return []
+        shelf.upgrade = shelf.next_generation
+        shelf.next_generation += 1
+        shelf.upgrade_loads = shelf.wanted_preload()
+        return [StartTemplate(shelf.id, shelf.upgrade, shelf.upgrade_loads)]
+
+    def _suspects(self, shelf: Shelf, generation: int) -> set[str]:
+        """The learned modules that a template which failed was the first to hold."""
+        if generation == shelf.upgrade:
+            return set(shelf.upgrade_loads) - set(shelf.loaded)
+        return set(shelf.loaded) - set(shelf.preload)
+
+    def _drop_learned(
+        self, shelf: Shelf, generation: int, names: set[str], now: float
+    ) -> list[Action]:
+        """Learned modules are a favour: one that a template cannot hold is left to executions."""
+        shelf.unfit |= names
+        shelf.learned = tuple(name for name in shelf.learned if name not in names)
+        if generation == shelf.upgrade:
+            shelf.upgrade = None
+            return self._upgrade(shelf)
+        shelf.template = TemplateState.ABSENT
+        return self._start_template(shelf, now)
+
+    def _break(self, shelf: Shelf, reason: str, now: float, *, jitter: float, died: bool) -> list[Action]:
+        shelf.failures = max(1, shelf.failures + (not died))
+        shelf.template = TemplateState.BROKEN
+        shelf.reason, shelf.broke_by_death = reason, died
+        shelf.retry_at = now + delay_s(shelf.failures, jitter)
+        actions = self._end_waiting(shelf, workers=True)
+        for mode in (Mode.FRESH, Mode.WORKER):
+            for ticket_id in self._queue.of((shelf.id, mode)):
+                self.withdraw(ticket_id)
+                actions.append(Break(ticket_id, reason, died))
+        return actions
+
+    def _rehearse(self, shelf: Shelf) -> list[Action]:
+        actions: list[Action] = []
+        for child_id in list(shelf.standby):
+            child = self.children[child_id]
+            if not child.rehearsed:
+                shelf.standby.remove(child_id)
+                shelf.starting.add(child_id)
+                child.on(Event.REHEARSING)
+                actions.append(Rehearse(child_id))
+        return actions
+
+    def _end_idle(self, shelf: Shelf, now: float) -> list[Action]:
+        limit_s = self.pool.idle_timeout
+        actions: list[Action] = []
+        while len(shelf.idle_workers) > self.pool.min_workers:
+            oldest = self.children[shelf.idle_workers[0]]
+            if now < oldest.idle_since + limit_s:
+                break
+            actions += self._forget(oldest)
+        unused = shelf.is_unused() and now >= shelf.used_at + limit_s
+        if unused and not shelf.workers and (shelf.standby or shelf.template is TemplateState.READY):
+            actions += self._end_waiting(shelf, workers=True)
+            if shelf.template is TemplateState.READY:
+                actions.append(RetireTemplate(shelf.id, shelf.generation))
+                if shelf.upgrade is not None:
+                    actions.append(RetireTemplate(shelf.id, shelf.upgrade))
+                    shelf.upgrade = None
+                shelf.template = TemplateState.ABSENT
+        return actions
+
+    def _child_of(self, ticket: Ticket) -> ChildId:
+        if ticket.child is None:
+            raise ValueError(f"ticket {ticket.id} holds no child")
+        return ticket.child
+
+    def _full(self) -> str:
+        return (
+            f"the queue is full: {len(self._queue)} executions wait and pool.max_queue is "
+            f"{self.pool.max_queue}; try again later, or raise pool.max_queue or pool.max_concurrency"
+        )
+
+    def _retry_after_s(self) -> float:
+        """When the queue has moved by one: the mean service time over the places it is served at."""
+        return max(0.01, self._service_s / self.pool.max_concurrency)

@@ -1,0 +1,25 @@
+"""What a door hands to a driver: a checked request, where it runs, and within which limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hotbed.engine.place import Place
+from hotbed.engine.request import Request
+from hotbed.model import Limits
+
+Listener = Callable[[str], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """One execution, ready to be driven by a thread or an event loop."""
+
+    id: str
+    place: Place
+    request: Request
+    limits: Limits
+    queue_timeout_s: float | None
+    on_stdout: Listener | None
+    on_stderr: Listener | None

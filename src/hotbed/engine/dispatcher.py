@@ -1,0 +1,311 @@
+"""Carries out what the plan decides, for callers and keeper alike.
+
+Law: the plan is asked under one short lock, and nothing slow happens under it. What a caller
+waits for (its lease, the fork it needs) is done in its own thread; everything else is left to
+the keeper, which one eventfd write wakes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from hotbed import errors
+from hotbed.config import Pool, fork_enabled
+from hotbed.core.actions import Action, Break, Lease, Order, Refuse
+from hotbed.core.ids import ChildId, EnvironmentId, TicketId
+from hotbed.core.plan import Plan
+from hotbed.core.shelf import TemplateState
+from hotbed.engine.job import Job
+from hotbed.engine.place import Place
+from hotbed.model import Environment, EnvironmentKey, Mode
+from hotbed.proc.launch import Launcher
+from hotbed.proc.link import Link
+from hotbed.seed import wire
+
+HAND_OVER_S = 5.0  # a link is made in microseconds; this long means that the keeper is gone
+
+
+class Dispatcher:
+    """The plan, the processes' links, and the lock between threads."""
+
+    def __init__(self, pool: Pool, launcher: Launcher, work_root: str) -> None:
+        self.lock = threading.Lock()
+        self.changed = threading.Condition(self.lock)  # a link, a death or a readiness is news
+        self.plan = Plan(pool)
+        self.launcher = launcher
+        self.work_root = work_root
+        self.jobs: dict[TicketId, Job] = {}
+        self.links: dict[ChildId, Link] = {}
+        self.places: dict[EnvironmentId, Place] = {}
+        self.orders: dict[ChildId, Order] = {}  # decided, not yet carried out
+        self.deferred: deque[Action] = deque()
+        self.failure: BaseException | None = None  # of the keeper: nothing is served any more
+        self._place_ids: dict[tuple[EnvironmentKey, bool], EnvironmentId] = {}
+        self._tickets = itertools.count(1)
+        self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.closed = False
+
+    # For callers.
+
+    @property
+    def wake_fd(self) -> int:
+        """What the keeper waits on."""
+        return self._wake_fd
+
+    def place(self, environment: Environment, *, own: bool) -> Place:
+        """The place of an environment, made known to the plan at its first use."""
+        key = (environment.key, own)
+        place_id = self._place_ids.get(key)
+        if place_id is not None:
+            return self.places[place_id]
+        with self.lock:
+            place_id = self._place_ids.get(key)
+            if place_id is None:
+                place_id = EnvironmentId(len(self.places) + 1)
+                learns = environment.preload == "auto"
+                self.plan.add_environment(
+                    place_id,
+                    forks=fork_enabled(),
+                    reason="" if fork_enabled() else "forking is switched off by HOTBED_FORK=0",
+                    learns=learns,
+                    preload=() if learns else tuple(environment.preload),
+                )
+                self.places[place_id] = Place(place_id, environment, own)
+                self._place_ids[key] = place_id
+        return self.places[place_id]
+
+    def next_ticket(self) -> TicketId:
+        """A ticket nobody has."""
+        return TicketId(next(self._tickets))
+
+    def submit(self, job: Job, place: Place, now: float) -> None:
+        """Ask the plan; afterwards the job has a lease, a refusal, or waits to be woken."""
+        if place.directories and place.has_changed():
+            self.renew(place, now)
+        request = job.request
+        with self.lock:
+            if self.failure is not None or self.closed:
+                raise self._out_of_service()
+            self.jobs[job.ticket] = job
+            actions = self.plan.submit(job.ticket, place.id, request.mode, request.affinity, now)
+            wakes = self._settle(actions, now)
+        self._after(wakes)
+
+    def renew(self, place: Place, now: float) -> None:
+        """The environment's packages have changed: begin with new processes."""
+        with self.lock:
+            if not place.directories:
+                return  # another caller saw it first
+            place.directories = {}
+            wakes = self._settle(self.plan.environment_changed(place.id, now), now)
+        self._after(wakes)
+
+    def link_of(self, job: Job) -> Link:
+        """The link of a leased child, made here and now if it is still to be made."""
+        lease = job.lease
+        assert lease is not None
+        if lease.order is not None:
+            return self.make(lease.order)
+        link = self.links.get(lease.child)
+        if link is not None:
+            return link
+        with self.lock:
+            order = self.orders.pop(lease.child, None)
+            if order is None:  # the keeper is at it
+                self.changed.wait_for(lambda: lease.child in self.links, HAND_OVER_S)
+                return self.links[lease.child]
+        return self.make(order)
+
+    def finished(self, job: Job, *, reusable: bool) -> None:
+        """Give the child back."""
+        now = time.monotonic()
+        with self.lock:
+            self.jobs.pop(job.ticket, None)
+            wakes = self._settle(self.plan.finished(job.ticket, now, reusable=reusable), now)
+        self._after(wakes)
+
+    def lost(self, job: Job) -> None:
+        """Give back a child that was lost before it began; the job is leased anew, or waits."""
+        now = time.monotonic()
+        with self.lock:
+            job.lease, job.link = None, None
+            job.execution.on("returned")
+            wakes = self._settle(self.plan.lost(job.ticket, now), now)
+        self._after(wakes)
+
+    def withdraw(self, job: Job) -> bool:
+        """Take a waiting job back; False if it has been decided meanwhile."""
+        with self.lock:
+            gone = self.plan.withdraw(job.ticket)
+            if gone:
+                self.jobs.pop(job.ticket, None)
+            return gone
+
+    def cancel(self, job_id: str, why: str) -> bool:
+        """End an execution in whatever state it is; False if there is none of that id."""
+        with self.lock:
+            job = next((job for job in self.jobs.values() if job.id == job_id), None)
+            if job is None:
+                return False
+            job.cancelled = why
+            if self.plan.withdraw(job.ticket):
+                self.jobs.pop(job.ticket, None)
+                job.waiter.wake()
+            elif job.link is not None:
+                job.link.kill()
+        return True
+
+    def learned(self, place: Place, names: list[str]) -> None:
+        """Executions imported these installed modules after the fork."""
+        with self.lock:
+            wakes = self._settle(self.plan.learned(place.id, names), time.monotonic())
+        self._after(wakes)
+
+    def wait_for_death(self, link: Link, timeout_s: float) -> None:
+        """Wait until the kernel's word on a child's end has arrived."""
+        with self.lock:
+            self.changed.wait_for(lambda: link.ended, timeout_s)
+
+    def warm(self, place: Place, timeout_s: float) -> None:
+        """Wait until the standby children of an environment are ready.
+
+        Raises:
+            EnvironmentBrokenError, TemplateDiedError: If they cannot be.
+            EngineError: If they are not in time.
+        """
+        if place.directories and place.has_changed():
+            self.renew(place, time.monotonic())
+        with self.lock:
+            if self.failure is not None or self.closed:
+                raise self._out_of_service()
+            wakes = self._settle(self.plan.warm(place.id, time.monotonic()), time.monotonic())
+        self._after(wakes)
+        shelf = self.plan.shelves[place.id]
+        settled = lambda: (  # noqa: E731
+            shelf.template is TemplateState.BROKEN
+            or (
+                (shelf.template is TemplateState.READY or not shelf.forks)
+                and len(shelf.standby) >= self.plan.pool.standby
+            )
+            or self.closed
+        )
+        with self.lock:
+            done = self.changed.wait_for(settled, timeout_s)
+            if shelf.template is TemplateState.BROKEN:
+                raise self._broken(place, shelf.reason, died=shelf.broke_by_death)
+        if not done:
+            raise errors.EngineError(
+                f"environment {place.environment.name!r} was not ready within {timeout_s:g} s"
+            )
+
+    # For the keeper and for both.
+
+    def tell(self, decide: Callable[[Plan, float], list[Action]]) -> None:
+        """Report a fact to the plan and carry on with what it decides."""
+        now = time.monotonic()
+        with self.lock:
+            wakes = self._settle(decide(self.plan, now), now)
+            self.changed.notify_all()
+        self._after(wakes)
+
+    def make(self, order: Order) -> Link:
+        """Carry out an order: the child's link, usable at once."""
+        place = self.places[order.environment]
+        template = place.templates.get(order.generation) if order.forked else None
+        control = template.control if template is not None else self.launcher.control
+        link = Link(order.child, control)
+        message = {
+            "id": order.child,
+            "rehearse": order.rehearse,
+            "persistent": order.mode is Mode.WORKER,
+        }
+        try:
+            if template is not None:
+                control.make(message, link.far_ends)
+            elif not order.forked:
+                self._start_interpreter(link, order, place, message)
+        except OSError:
+            pass  # the nursery is gone: with its far ends closed the link says so to its reader
+        finally:
+            link.close_far_ends()
+        with self.lock:
+            self.links[order.child] = link
+            self.changed.notify_all()
+        return link
+
+    def _start_interpreter(self, link: Link, order: Order, place: Place, message: dict[str, Any]) -> None:
+        setup = place.setup(order.preload, self.work_root)
+        if order.mode is Mode.ONESHOT:
+            setup["warmup"] = ""
+        executable = place.environment.executable
+        cwd = setup["cwd"]
+        self.launcher.start(order.child, "interpreter", executable, link.far_ends, own=place.own, cwd=cwd)
+        link.socket.send(wire.pack(wire.SETUP, wire.encode({"setup": setup, "order": message})))
+
+    def wake_keeper(self) -> None:
+        """Have the keeper look at what was left to it."""
+        if self._wake_fd >= 0:
+            os.eventfd_write(self._wake_fd, 1)
+
+    def close_wake_fd(self) -> None:
+        """After the keeper's end."""
+        fd, self._wake_fd = self._wake_fd, -1
+        os.close(fd)
+
+    def _settle(self, actions: list[Action], now: float) -> list[Job]:
+        """Under the lock: give leases and refusals to their jobs, leave the rest to the keeper."""
+        wakes = []
+        for action in actions:
+            if isinstance(action, Lease):
+                job = self.jobs[action.ticket]
+                job.lease, job.leased_at = action, now
+                job.execution.on("leased")
+                wakes.append(job)
+            elif isinstance(action, (Refuse, Break)):
+                job = self.jobs.pop(action.ticket)
+                job.refusal = self._refusal(job, action)
+                wakes.append(job)
+            else:
+                if isinstance(action, Order):
+                    self.orders[action.child] = action
+                self.deferred.append(action)
+        return wakes
+
+    def _after(self, wakes: list[Job]) -> None:
+        for job in wakes:
+            job.waiter.wake()
+        if self.deferred:
+            self.wake_keeper()
+
+    def _refusal(self, job: Job, action: Refuse | Break) -> errors.HotbedError:
+        if isinstance(action, Refuse):
+            return errors.RefusedError(action.reason, retry_after_s=action.retry_after_s)
+        return self._broken(self.places[job.environment], action.reason, died=action.died)
+
+    def _broken(self, place: Place, reason: str, *, died: bool) -> errors.EngineError:
+        name = place.environment.name
+        if died:
+            return errors.TemplateDiedError(
+                f"environment {name!r} does not stay up: {reason}; it is tried again in a moment"
+            )
+        return errors.EnvironmentBrokenError(
+            f"environment {name!r} ({place.environment.executable}) cannot be made ready: {reason.rstrip()}\n"
+            "correct its preload list, warm-up snippet or packages; it is tried again in a moment"
+        )
+
+    def _out_of_service(self) -> errors.HotbedError:
+        if self.failure is not None:
+            return errors.EngineError(f"the engine has failed and serves no more: {self.failure!r}")
+        return errors.RefusedError("the engine is closed; make a new one")
+
+
+def jitter() -> float:
+    """A random number in [0, 1) for back-offs."""
+    return random.random()

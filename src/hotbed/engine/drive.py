@@ -1,0 +1,241 @@
+"""Drives one execution from submission to result; what both drivers share, and the blocking one.
+
+Law: whatever happens here (an interrupt, a failing listener), the child is given back and the
+ticket ends exactly once.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+
+from hotbed import errors
+from hotbed.core import classify
+from hotbed.core.classify import Verdict
+from hotbed.engine.assignment import Assignment
+from hotbed.engine.dispatcher import Dispatcher
+from hotbed.engine.job import Job, ThreadWaiter, Waiter
+from hotbed.engine.outcome import result_of, verdict_of
+from hotbed.model import Mode, Result, Status
+from hotbed.proc.exchange import Close, Exchange
+
+NEWS_S = 1.0  # for the kernel's word on an ended process to arrive through its nursery
+LINGER_S = 0.2  # a process that closed its channel may take so long to be gone
+
+
+class Drive:
+    """One execution in progress; the drivers differ in how they wait."""
+
+    def __init__(self, dispatcher: Dispatcher, work: Assignment, waiter: Waiter) -> None:
+        self.dispatcher = dispatcher
+        self.work = work
+        self.job = Job(
+            work.id, dispatcher.next_ticket(), work.place.id, work.request, waiter, time.monotonic()
+        )
+        self.exchange: Exchange | None = None
+        self.deadline: float | None = None
+        self._began = False
+
+    def submit(self) -> None:
+        """Ask for a child; the waiter is woken when there is an answer.
+
+        Raises:
+            HotbedError: If the engine is closed or has failed.
+        """
+        self.dispatcher.submit(self.job, self.work.place, self.job.submitted_at)
+
+    def start(self) -> Exchange | None:
+        """Send the request to the leased child; None if it was cancelled while it waited.
+
+        Raises:
+            HotbedError: If the job was refused.
+        """
+        job, work = self.job, self.work
+        if job.refusal is not None:
+            job.execution.on("refused", Status.REJECTED)
+            raise job.refusal
+        lease = job.lease
+        if lease is None:
+            return None
+        link = self.dispatcher.link_of(job)
+        job.link = link
+        if job.cancelled:  # between the lease and this line
+            link.kill()
+        announce = lease.order is not None
+        self._began = not announce
+        exchange = Exchange(
+            link,
+            announced=announce,
+            output_bytes=work.limits.output_bytes,
+            value_bytes=work.limits.value_bytes,
+            on_stdout=work.on_stdout,
+            on_stderr=work.on_stderr,
+        )
+        self.exchange = exchange
+        exchange.send(work.request.frame(announce=announce))
+        limit_s = self.dispatcher.plan.pool.start_timeout if announce else work.limits.timeout
+        job.began_at = now = time.monotonic()
+        self.deadline = None if limit_s is None else now + limit_s
+        return exchange
+
+    def progressed(self) -> Verdict | None:
+        """After events, or a time-out of the wait: a verdict if the deadline has passed."""
+        exchange = self.exchange
+        assert exchange is not None
+        if not self._began and exchange.began:
+            self._began = True
+            self.job.began_at = now = time.monotonic()
+            limit_s = self.work.limits.timeout
+            self.deadline = None if limit_s is None else now + limit_s
+        if self.deadline is None or exchange.closed is not None or time.monotonic() < self.deadline:
+            return None
+        if self._began and self.work.limits.timeout is not None:
+            return classify.timed_out(self.work.limits.timeout)
+        start_s = self.dispatcher.plan.pool.start_timeout
+        return classify.lost(f"its process did not begin within pool.start_timeout={start_s:g} s")
+
+    def must_retry(self) -> bool:
+        """Whether the child was lost before it began, so that another one may run the code."""
+        exchange = self.exchange
+        return (
+            exchange is not None
+            and exchange.closed is Close.UNBEGUN
+            and not self.job.cancelled
+            and not self.job.execution.retried
+        )
+
+    def retry(self) -> None:
+        """Give the lost child back; the waiter is woken with the next one."""
+        self.exchange = None
+        self.dispatcher.lost(self.job)
+
+    def needs_news(self) -> bool:
+        """Whether the result depends on how the process ended."""
+        exchange = self.exchange
+        return exchange is not None and exchange.closed is Close.LOST and not exchange.link.ended
+
+    def conclude(self, verdict: Verdict | None) -> Result:
+        """Give the child back and make the result; `verdict` is what the driver decided, if it did.
+
+        Raises:
+            EnvironmentBrokenError: If the process could not be set up.
+        """
+        job, work, exchange = self.job, self.work, self.exchange
+        if exchange is None:  # cancelled while it waited
+            verdict = classify.cancelled(job.cancelled)
+            job.execution.on("cancelled", verdict.status)
+            return result_of(job, work.place, verdict)
+        answer, value = None, None
+        if verdict is not None:
+            exchange.link.kill()
+        exchange.drain()
+        if verdict is None and exchange.closed is Close.UNBEGUN:
+            verdict = classify.lost(self._unbegun(exchange))
+        if verdict is None and exchange.closed is not Close.BROKEN:
+            verdict, answer, value = verdict_of(exchange, work.limits)
+        if job.cancelled and answer is None:
+            verdict = classify.cancelled(job.cancelled)
+        reusable = answer is not None and not exchange.link.damaged
+        if verdict is None:
+            self.give_back(reusable=False, status=Status.REJECTED)
+            raise errors.EnvironmentBrokenError(
+                f"environment {work.place.environment.name!r} cannot be made ready: "
+                f"{exchange.answer.meta.decode('utf-8', 'replace') if exchange.answer else ''}"
+            )
+        result = result_of(
+            job, work.place, verdict, answer=answer, value=value, exchange=exchange, reason=self._reason()
+        )
+        self.give_back(reusable=reusable, status=verdict.status)
+        if answer is not None and answer.imports and job.request.mode is not Mode.ONESHOT:
+            self.dispatcher.learned(work.place, answer.imports)
+        return result
+
+    def abandon(self) -> None:
+        """End it without a result: the caller has been interrupted or has gone away."""
+        job = self.job
+        if job.execution.status is not None:
+            return
+        job.cancelled = job.cancelled or "the caller went away"
+        if job.lease is None and (job.refusal is not None or self.dispatcher.withdraw(job)):
+            job.execution.on("cancelled", Status.CANCELLED)
+        elif job.lease is not None:
+            self.dispatcher.link_of(job).kill()
+            self.give_back(reusable=False, status=Status.CANCELLED)
+
+    def give_back(self, *, reusable: bool, status: Status) -> None:
+        """The child goes back to the plan; once."""
+        self.job.execution.on("ended", status)
+        self.dispatcher.finished(self.job, reusable=reusable)
+
+    def out_of_patience(self) -> errors.RefusedError | None:
+        """The queue time-out is over: the refusal, or None if a decision came just now."""
+        if not self.dispatcher.withdraw(self.job):
+            return None
+        self.job.execution.on("refused", Status.REJECTED)
+        plan = self.dispatcher.plan
+        return errors.RefusedError(
+            f"no process was free within queue_timeout={self.work.queue_timeout_s:g} s "
+            f"({plan.running} running, {plan.queued} waiting); "
+            "try again later, wait longer, or raise pool.max_concurrency",
+            retry_after_s=self.work.queue_timeout_s,
+        )
+
+    def _reason(self) -> str:
+        shelf = self.dispatcher.plan.shelves[self.work.place.id]
+        if shelf.forks or self.job.request.mode is Mode.ONESHOT:
+            return ""
+        return f"an interpreter of its own instead of a fork: {shelf.reason}"
+
+    def _unbegun(self, exchange: Exchange) -> str:
+        printed = (exchange.err.text() or exchange.out.text()).strip()
+        words = f"; it printed: {printed[-2000:]}" if printed else ""
+        return f"its process was lost before the code began, twice{words}"
+
+
+def drive(dispatcher: Dispatcher, work: Assignment) -> Result:
+    """Run an assignment in the calling thread.
+
+    Raises:
+        HotbedError: If it was refused, or its environment is broken.
+    """
+    waiter = ThreadWaiter()
+    run = Drive(dispatcher, work, waiter)
+    try:
+        run.submit()
+        while True:
+            if not waiter.wait(work.queue_timeout_s):
+                refusal = run.out_of_patience()
+                if refusal is not None:
+                    raise refusal
+                waiter.wait(None)
+            exchange = run.start()
+            if exchange is None:
+                return run.conclude(None)
+            verdict = _converse(run, exchange)
+            if not run.must_retry():
+                break
+            run.retry()
+        if run.needs_news():
+            if not exchange.link.is_dead(LINGER_S):
+                dispatcher.wait_for_death(exchange.link, LINGER_S)
+            if not exchange.link.is_dead(0.0):
+                exchange.link.kill()
+            else:
+                dispatcher.wait_for_death(exchange.link, NEWS_S)
+        return run.conclude(verdict)
+    except BaseException:
+        run.abandon()
+        raise
+
+
+def _converse(run: Drive, exchange: Exchange) -> Verdict | None:
+    poll = exchange.link.poll.poll
+    while exchange.closed is None:
+        deadline = run.deadline
+        wait_ms = None if deadline is None else max(0, math.ceil((deadline - time.monotonic()) * 1000.0))
+        for fd, events in poll(wait_ms):
+            exchange.ready(fd, events)
+        verdict = run.progressed()
+        if verdict is not None:
+            return verdict
+    return None

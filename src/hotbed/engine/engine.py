@@ -1,0 +1,387 @@
+"""The engine: the way in for Python programs, with calls that block."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import itertools
+import os
+import secrets
+import sys
+import weakref
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from hotbed import errors
+from hotbed.config import Pool
+from hotbed.engine.assignment import Assignment, Listener
+from hotbed.engine.dispatcher import Dispatcher
+from hotbed.engine.drive import drive
+from hotbed.engine.keeper import Keeper
+from hotbed.engine.request import Request, call_request, parse_mode, run_request
+from hotbed.engine.status import StatusSocket, snapshot
+from hotbed.model import Environment, Limits, Mode, Result, parse_seconds
+from hotbed.proc.launch import Launcher, default_executable
+from hotbed.proc.places import engine_directory
+
+Isolation = Literal["auto", "strict", "none"]
+UNLIMITED = Limits(timeout=None)
+CLOSE_S = 5.0  # for callers in other threads to see the end of their executions
+
+
+class Default:
+    """Stands for "as the engine was made": None means no limit."""
+
+    def __repr__(self) -> str:
+        return "DEFAULT"
+
+
+DEFAULT = Default()
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+class Engine:
+    """Runs Python code in processes that are ready before they are asked for.
+
+    environment: where code runs unless a call names another one.
+    limits: for every execution; by default 30 s for `run` and no time limit for `call`.
+    pool: how many processes are kept.
+    isolation: "auto" runs code as a stranger's (few variables, a private work directory),
+        "none" as the caller's own (its variables, its directory). None, the default, is "auto"
+        for `run` and "none" for `call`. "strict" is refused until there is a sandbox.
+    name: what `hotbed ps` calls it.
+
+    Safe for use from any number of threads. After a fork of the calling process the child must
+    make an engine of its own.
+    """
+
+    def __init__(
+        self,
+        environment: Environment | None = None,
+        *,
+        limits: Limits | None = None,
+        pool: Pool | None = None,
+        isolation: Isolation | None = None,
+        name: str = "",
+    ) -> None:
+        if sys.platform != "linux":
+            raise errors.EngineError(
+                f"hotbed runs on Linux; {sys.platform} has no pidfd and no subreaper, which it stands on"
+            )
+        self.environment = environment if environment is not None else Environment()
+        self.pool = pool if pool is not None else Pool()
+        self.name = name or os.path.basename(sys.argv[0] if sys.argv and sys.argv[0] else "python")
+        self._limits = limits
+        self._isolation = _checked_isolation(isolation)
+        self._pid = os.getpid()
+        self._ids = itertools.count(1)
+        self._id_prefix = secrets.token_hex(4)
+        self._closed = False
+        directory = engine_directory()
+        status = StatusSocket(self._snapshot)
+        try:
+            launcher = Launcher(default_executable(), [directory, status.path])
+        except BaseException:
+            status.close()
+            os.rmdir(directory)
+            raise
+        self._status = status
+        self._dispatcher = Dispatcher(self.pool, launcher, directory)
+        self._keeper = Keeper(self._dispatcher, status, self.pool.start_timeout)
+        self._keeper.start()
+        _engines.add(self)
+
+    # Executions.
+
+    def run(
+        self,
+        code: str,
+        *,
+        inputs: Mapping[str, Any] | None = None,
+        mode: Mode | Literal["fresh", "worker", "oneshot"] = Mode.FRESH,
+        environment: Environment | None = None,
+        isolation: Isolation | None = None,
+        env: Mapping[str, str] | None = None,
+        seed: int | None = None,
+        timeout: float | None | Default = DEFAULT,
+        queue_timeout: float | None = None,
+        on_stdout: Listener | None = None,
+        on_stderr: Listener | None = None,
+        id: str | None = None,
+    ) -> Result:
+        """Run source text and give its result, whatever the code did.
+
+        inputs: global variables of the code: data by the rules of docs/values.md, or bytes.
+        env: environment variables for this execution.
+        seed: for the random generators; by default every execution draws other numbers.
+        timeout: seconds that the code may run; queue_timeout: seconds to wait for a process.
+        on_stdout, on_stderr: called in this thread with text as the code writes it.
+        id: the execution's name for `cancel`; made up if it is not given.
+
+        Raises:
+            RequestError: If an argument is not what is said here.
+            RefusedError: If the queue is full, the wait was too long, or the engine is closed.
+            EngineError: If the environment cannot be made ready.
+        """
+        work = self.assign_run(
+            code,
+            inputs=inputs,
+            mode=mode,
+            environment=environment,
+            isolation=isolation,
+            env=env,
+            seed=seed,
+            timeout=timeout,
+            queue_timeout=queue_timeout,
+            on_stdout=on_stdout,
+            on_stderr=on_stderr,
+            id=id,
+        )
+        return drive(self._dispatcher, work)
+
+    def call(
+        self,
+        target: str,
+        /,
+        *args: Any,
+        mode: Mode | Literal["fresh", "worker", "oneshot"] = Mode.WORKER,
+        environment: Environment | None = None,
+        isolation: Isolation | None = None,
+        env: Mapping[str, str] | None = None,
+        seed: int | None = None,
+        timeout: float | None | Default = DEFAULT,
+        queue_timeout: float | None = None,
+        on_stdout: Listener | None = None,
+        on_stderr: Listener | None = None,
+        id: str | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Result:
+        """Call a function of a file, "FILE:FUNCTION", and give the result of a good end.
+
+        A worker loads the file once and keeps its state between calls. Keyword arguments of
+        the function go in `kwargs`; the others are those of `run`.
+
+        Raises:
+            RequestError: If the file or the function does not exist, or an argument is wrong.
+            ExecutionError: If the function raised, ran too long, crashed, or returned no data;
+                the error's `result` is the whole result.
+            RefusedError, EngineError: As `run`.
+        """
+        work = self.assign_call(
+            target,
+            args,
+            kwargs or {},
+            mode=mode,
+            environment=environment,
+            isolation=isolation,
+            env=env,
+            seed=seed,
+            timeout=timeout,
+            queue_timeout=queue_timeout,
+            on_stdout=on_stdout,
+            on_stderr=on_stderr,
+            id=id,
+        )
+        return drive(self._dispatcher, work).raise_for_error()
+
+    def cancel(self, id: str) -> bool:
+        """End an execution, waiting or running; its caller gets status "cancelled".
+
+        False if there is no execution of that id, any more or yet.
+        """
+        self._check()
+        return self._dispatcher.cancel(id, "the caller cancelled the execution")
+
+    def warm(
+        self,
+        environment: Environment | None = None,
+        *,
+        isolation: Isolation | None = None,
+        timeout: float = 60.0,
+    ) -> None:
+        """Wait until an environment's standby children are ready.
+
+        Raises:
+            EngineError: If they cannot be made ready, or are not in `timeout` seconds.
+        """
+        self._check()
+        own = self._is_own(isolation, default="auto")
+        place = self._dispatcher.place(environment or self.environment, own=own)
+        self._dispatcher.warm(place, timeout)
+
+    def stats(self) -> dict[str, Any]:
+        """What the engine has and does now, as `hotbed ps --json` shows it."""
+        return self._snapshot()
+
+    # Life.
+
+    def close(self) -> None:
+        """End every process; executions under way end as cancelled. Returns when all are gone."""
+        if self._closed:
+            return
+        self._closed = True
+        _engines.discard(self)
+        if os.getpid() != self._pid:
+            return
+        dispatcher = self._dispatcher
+        with dispatcher.lock:
+            dispatcher.closed = True
+            jobs = list(dispatcher.jobs.values())
+        dispatcher.tell(lambda plan, _now: plan.close())
+        for job in jobs:
+            dispatcher.cancel(job.id, "the engine was closed")
+        with dispatcher.lock:
+            dispatcher.changed.wait_for(lambda: not dispatcher.jobs, CLOSE_S)
+        self._keeper.stop()
+        dispatcher.launcher.close()
+        self._status.close()
+        for link in dispatcher.links.values():
+            link.close()
+        self._keeper.close_templates()
+        dispatcher.close_wake_fd()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):
+            self.close()
+
+    def __repr__(self) -> str:
+        if self._closed:
+            return "<Engine closed>"
+        plan = self._dispatcher.plan
+        standby = sum(len(shelf.standby) for shelf in plan.shelves.values())
+        return (
+            f"<Engine {len(plan.shelves)} environments | {standby} standby, "
+            f"{plan.running} leased, {plan.queued} queued>"
+        )
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` has been called."""
+        return self._closed
+
+    # For the other doors.
+
+    @property
+    def dispatcher(self) -> Dispatcher:
+        """What drives executions; for the asynchronous engine."""
+        return self._dispatcher
+
+    def assign_run(
+        self,
+        code: str,
+        *,
+        inputs: Mapping[str, Any] | None,
+        mode: Mode | str,
+        env: Mapping[str, str] | None,
+        seed: int | None,
+        isolation: Isolation | None,
+        **rest: Any,
+    ) -> Assignment:
+        """Check and encode the arguments of `run`."""
+        self._check()
+        own = self._is_own(isolation, default="auto")
+        request = run_request(code, mode=parse_mode(mode), own=own, inputs=inputs, env=env, seed=seed)
+        return self._assign(request, self._limits or Limits(), **rest)
+
+    def assign_call(
+        self,
+        target: str,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        *,
+        mode: Mode | str,
+        env: Mapping[str, str] | None,
+        seed: int | None,
+        isolation: Isolation | None,
+        **rest: Any,
+    ) -> Assignment:
+        """Check and encode the arguments of `call`."""
+        self._check()
+        own = self._is_own(isolation, default="none")
+        request = call_request(target, args, kwargs, mode=parse_mode(mode), own=own, env=env, seed=seed)
+        return self._assign(request, self._limits or UNLIMITED, **rest)
+
+    def _assign(
+        self,
+        request: Request,
+        limits: Limits,
+        *,
+        environment: Environment | None,
+        timeout: float | None | Default,
+        queue_timeout: float | None,
+        on_stdout: Listener | None,
+        on_stderr: Listener | None,
+        id: str | None,
+    ) -> Assignment:
+        if not isinstance(timeout, Default):
+            limits = Limits(timeout=timeout, output=limits.output, value=limits.value)
+        for name, listener in (("on_stdout", on_stdout), ("on_stderr", on_stderr)):
+            if listener is not None and not callable(listener):
+                raise errors.RequestError(f"{name}={listener!r} cannot be called")
+        return Assignment(
+            id if id is not None else f"{self._id_prefix}-{next(self._ids)}",
+            self._dispatcher.place(environment or self.environment, own=request.own),
+            request,
+            limits,
+            parse_seconds(queue_timeout, "queue_timeout"),
+            on_stdout,
+            on_stderr,
+        )
+
+    def _is_own(self, isolation: Isolation | None, *, default: Isolation) -> bool:
+        chosen = _checked_isolation(isolation) or self._isolation or default
+        if chosen == "strict":
+            raise errors.RefusedError(
+                "isolation='strict' needs a sandbox, which this version does not have; "
+                "'auto' takes what there is, 'none' runs the code as your own"
+            )
+        return chosen == "none"
+
+    def _check(self) -> None:
+        if os.getpid() != self._pid:
+            raise errors.EngineError(
+                "this engine belongs to the process that forked this one; make a new Engine here"
+            )
+        if self._closed:
+            raise errors.RefusedError("the engine is closed; make a new one")
+
+    def _snapshot(self) -> dict[str, Any]:
+        return snapshot(self._dispatcher, self.name)
+
+    def _disown(self) -> None:
+        """In a fork of the host: let go of everything without ending anything."""
+        dispatcher = self._dispatcher
+        for link in dispatcher.links.values():
+            with contextlib.suppress(OSError):
+                link.close()
+        with contextlib.suppress(OSError):
+            self._keeper.disown()
+        dispatcher.launcher.disown()
+        dispatcher.close_wake_fd()
+
+
+def _checked_isolation(isolation: Isolation | None) -> Isolation | None:
+    if isolation not in (None, "auto", "strict", "none"):
+        raise errors.RequestError(f"isolation={isolation!r} is unknown; it is 'auto', 'strict' or 'none'")
+    return isolation
+
+
+def _forked() -> None:
+    for engine in list(_engines):
+        engine._disown()
+    _engines.clear()
+
+
+def _exiting() -> None:
+    for engine in list(_engines):
+        engine.close()
+
+
+os.register_at_fork(after_in_child=_forked)
+atexit.register(_exiting)

@@ -1,0 +1,446 @@
+"""The engine's one background thread: refills, births and deaths, readiness, timers.
+
+Law: nobody's call waits for this thread while a standby child is there. It sleeps in epoll
+until a descriptor or a timer wakes it, and carries out, in order, the actions that callers left.
+Each descriptor it watches has one handler.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import select
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from hotbed.core.actions import Action, End, Order, Rehearse, RetireTemplate, StartTemplate
+from hotbed.core.frames import Decoder, ProtocolError
+from hotbed.core.ids import ChildId
+from hotbed.engine.dispatcher import Dispatcher, jitter
+from hotbed.engine.place import Place, Template
+from hotbed.engine.status import StatusSocket
+from hotbed.proc.control import Control, Message
+from hotbed.proc.launch import Launcher
+from hotbed.proc.link import Link
+from hotbed.seed import wire
+from hotbed.seed.launcher import remove_tree
+
+
+class ReadyReport(msgspec.Struct):
+    """The meta of READY and BROKEN frames."""
+
+    problem: str = ""
+    error: str = ""
+    directories: dict[str, int] = {}
+
+
+_reports = msgspec.json.Decoder(ReadyReport)
+
+
+class Keeper(threading.Thread):
+    """Runs until `stop`; owns the template processes and the status socket."""
+
+    def __init__(self, dispatcher: Dispatcher, status: StatusSocket, start_timeout_s: float) -> None:
+        super().__init__(name="hotbed-keeper", daemon=True)
+        self._dispatcher = dispatcher
+        self._status = status
+        self._start_timeout_s = start_timeout_s
+        self._epoll = select.epoll()
+        self._handlers: dict[int, Callable[[], None]] = {}
+        self._template_ids = itertools.count(1)
+        self._by_launch_id: dict[int, tuple[Place, Template]] = {}
+        self._rehearsing: dict[ChildId, tuple[Link, Decoder, float]] = {}  # with the deadline
+        self._fds: list[int] = []  # that came with the message in hand
+        self._stopping = False
+        self._watch(dispatcher.wake_fd, self._woken)
+        self._watch(dispatcher.launcher.control.fileno(), self._hear_launcher)
+        self._watch(status.fileno(), self._answer_status)
+
+    # The loop.
+
+    def run(self) -> None:
+        """Serve until stopped. A failure here ends the engine's service, loudly."""
+        try:
+            while not self._stopping:
+                for fd, _event in self._epoll.poll(self._timeout_s()):
+                    handler = self._handlers.get(fd)
+                    if handler is not None:
+                        handler()
+                self._carry_out_deferred()
+                self._mind_the_clock()
+        except BaseException as error:  # the thread's border: callers must not wait for ever
+            self._fail(error)
+        finally:
+            self._epoll.close()
+
+    def stop(self) -> None:
+        """End the thread; from any other one."""
+        self._stopping = True
+        self._dispatcher.wake_keeper()
+        self.join()
+
+    def close_templates(self) -> None:
+        """Let go of the template processes; after the launcher has ended them."""
+        for _place, template in self._by_launch_id.values():
+            template.close()
+        self._by_launch_id.clear()
+
+    def disown(self) -> None:
+        """In a fork of the host: close what the parent's keeper watches."""
+        self._epoll.close()
+        self.close_templates()
+        self._status.disown()
+
+    def _timeout_s(self) -> float | None:
+        dispatcher = self._dispatcher
+        if dispatcher.deferred or self._stopping:
+            return 0.0
+        now = time.monotonic()
+        with dispatcher.lock:
+            due = dispatcher.plan.due(now)
+        times = [deadline for _link, _decoder, deadline in self._rehearsing.values()]
+        times += [template.deadline for _place, template in self._by_launch_id.values() if not template.ready]
+        if due is not None:
+            times.append(due)
+        return max(0.0, min(times) - now) if times else None
+
+    def _mind_the_clock(self) -> None:
+        now = time.monotonic()
+        self._dispatcher.tell(lambda plan, at: plan.tick(at))
+        for child, (link, _decoder, deadline) in list(self._rehearsing.items()):
+            if now >= deadline:
+                self._unwatch_child(child)
+                link.kill()
+        for place, template in list(self._by_launch_id.values()):
+            if not template.ready and not template.failure and now >= template.deadline:
+                template.failure = f"it was not ready within {self._start_timeout_s:g} s"
+                self._dispatcher.launcher.control.say({"op": "kill", "id": template.id})
+                self._lose_template(place, template)
+
+    def _fail(self, error: BaseException) -> None:
+        dispatcher = self._dispatcher
+        with dispatcher.lock:
+            dispatcher.failure = error
+            jobs = list(dispatcher.jobs.values())
+            dispatcher.changed.notify_all()
+        for job in jobs:
+            dispatcher.cancel(job.id, f"the engine failed: {error!r}")
+        threading.excepthook(threading.ExceptHookArgs((type(error), error, error.__traceback__, self)))
+
+    # Actions.
+
+    def _woken(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._dispatcher.wake_fd)
+
+    def _carry_out_deferred(self) -> None:
+        deferred = self._dispatcher.deferred
+        while deferred:
+            self._carry_out(deferred.popleft())
+
+    def _carry_out(self, action: Action) -> None:
+        if isinstance(action, Order):
+            self._make(action)
+        elif isinstance(action, End):
+            self._end(action.child)
+        elif isinstance(action, Rehearse):
+            self._rehearse(action.child)
+        elif isinstance(action, StartTemplate):
+            self._start_template(action)
+        elif isinstance(action, RetireTemplate):
+            self._retire_template(action)
+        else:
+            raise AssertionError(f"{action!r} is not for the keeper")
+
+    def _make(self, order: Order) -> None:
+        dispatcher = self._dispatcher
+        with dispatcher.lock:
+            if dispatcher.orders.pop(order.child, None) is None:
+                return  # a caller who was given the child has made it
+        link = dispatcher.make(order)
+        if order.rehearse:
+            self._watch_child(link)
+
+    def _end(self, child: ChildId) -> None:
+        dispatcher = self._dispatcher
+        with dispatcher.lock:
+            dispatcher.orders.pop(child, None)
+            link = dispatcher.links.pop(child, None)
+        if link is not None:
+            self._unwatch_child(child)
+            if not link.ended:
+                link.kill()
+            link.close()
+
+    def _rehearse(self, child: ChildId) -> None:
+        link = self._dispatcher.links.get(child)
+        if link is None:
+            return
+        self._watch_child(link)
+        with contextlib.suppress(OSError):  # it has ended: the channel tells
+            link.socket.send(wire.pack(wire.REHEARSE))
+
+    # Children that get ready.
+
+    def _watch_child(self, link: Link) -> None:
+        deadline = time.monotonic() + self._start_timeout_s
+        self._rehearsing[link.child] = (link, Decoder(body_limit=0), deadline)
+        self._watch(link.socket.fileno(), lambda: self._hear_child(link.child))
+
+    def _unwatch_child(self, child: ChildId) -> None:
+        entry = self._rehearsing.pop(child, None)
+        if entry is not None:
+            self._unwatch(entry[0].socket.fileno())
+
+    def _hear_child(self, child: ChildId) -> None:
+        link, decoder, _deadline = self._rehearsing[child]
+        try:
+            data = link.socket.recv(65536)
+            frames = decoder.feed(data)
+        except BlockingIOError:
+            return
+        except (OSError, ProtocolError):
+            data, frames = b"", []
+        if not data:
+            self._unwatch_child(child)
+            link.kill()  # its end is told by its nursery
+            return
+        for frame in frames:
+            self._unwatch_child(child)
+            self._drain(link)
+            report = self._report(frame.meta)
+            if frame.kind == wire.READY and not report.problem:
+                self._note_directories(child, report.directories)
+                self._dispatcher.tell(lambda plan, now: plan.child_ready(child, now))
+            else:
+                reason = report.error or report.problem or "it sent no word that it was ready"
+                self._dispatcher.tell(
+                    lambda plan, now, reason=reason: plan.child_broken(child, reason, now, jitter())
+                )
+            return
+
+    def _report(self, meta: bytes) -> ReadyReport:
+        try:
+            return _reports.decode(meta)
+        except msgspec.DecodeError as error:
+            return ReadyReport(problem=f"its report cannot be read: {error}")
+
+    def _drain(self, link: Link) -> None:
+        """Throw away what the set-up printed: it is no execution's output."""
+        for fd in (link.out, link.err):
+            with contextlib.suppress(OSError):
+                while os.read(fd, 65536):
+                    pass
+
+    def _note_directories(self, child: ChildId, directories: dict[str, int]) -> None:
+        entry = self._dispatcher.plan.children.get(child)
+        if entry is not None and directories:
+            place = self._dispatcher.places[entry.environment]
+            if not place.directories:
+                place.directories = directories
+
+    # Templates.
+
+    def _start_template(self, action: StartTemplate) -> None:
+        dispatcher = self._dispatcher
+        place = dispatcher.places[action.environment]
+        control = Control()
+        log, log_end = os.pipe()
+        os.set_blocking(log, False)
+        template = Template(
+            -next(self._template_ids),
+            action.generation,
+            control,
+            log,
+            time.monotonic() + self._start_timeout_s,
+            action.preload,
+        )
+        setup = place.setup(action.preload, dispatcher.work_root)
+        control.say(setup)
+        place.templates[action.generation] = template
+        self._by_launch_id[template.id] = (place, template)
+        self._watch(control.fileno(), lambda: self._hear_template(place, template))
+        self._watch(log, lambda: self._read_log(template))
+        try:
+            dispatcher.launcher.start(
+                template.id,
+                "template",
+                place.environment.executable,
+                [control.far_end.fileno(), log_end, log_end],
+                own=place.own,
+                cwd=setup["cwd"],
+            )
+        except OSError as error:
+            template.failure = f"the launcher is gone: {error}"
+        finally:
+            control.far_end.close()
+            os.close(log_end)
+
+    def _retire_template(self, action: RetireTemplate) -> None:
+        place = self._dispatcher.places[action.environment]
+        template = place.templates.get(action.generation)
+        if template is not None:
+            template.retired = True
+            if template.ready:
+                template.control.say({"op": "retire"})
+            else:
+                self._dispatcher.launcher.control.say({"op": "kill", "id": template.id})
+
+    def _read_log(self, template: Template) -> None:
+        if not template.read_log():
+            self._unwatch(template.log)
+
+    def _hear_template(self, place: Place, template: Template) -> None:
+        for message in self._messages(template.control):
+            if message is None:
+                self._lose_template(place, template)
+                return
+            if message.op == "ready":
+                template.ready = True
+                if not place.directories:
+                    place.directories = message.directories
+                if template.retired:
+                    template.control.say({"op": "retire"})
+                threads, generation = message.threads, template.generation
+                self._dispatcher.tell(
+                    lambda plan, now, threads=threads, generation=generation: plan.template_ready(
+                        place.id, generation, threads, now
+                    )
+                )
+            elif message.op == "broken":
+                template.failure = message.error
+            else:
+                self._hear_of_child(message)
+
+    def _lose_template(self, place: Place, template: Template) -> None:
+        """It has ended: by itself, by our word, or by somebody's kill."""
+        if self._by_launch_id.pop(template.id, None) is None:
+            return
+        self._unwatch(template.control.fileno())
+        self._unwatch(template.log)
+        words = template.last_words()
+        place.templates.pop(template.generation, None)
+        dispatcher = self._dispatcher
+        generation, failure = template.generation, template.failure
+        if not template.retired:
+            if failure:
+                reason = failure + (f"\nit printed:\n{words}" if words else "")
+                dispatcher.tell(
+                    lambda plan, now: plan.template_broken(place.id, generation, reason, now, jitter())
+                )
+            else:
+                what = "its template was killed" if template.ready else "its template ended while it started"
+                reason = what + (f"; it printed:\n{words}" if words else "")
+                dispatcher.tell(
+                    lambda plan, now: plan.template_gone(place.id, generation, reason, now, jitter())
+                )
+        self._orphan(template.control)
+        template.close()
+
+    def _orphan(self, nursery: Control) -> None:
+        """A nursery took its children with it: their callers learn it from the link."""
+        dispatcher = self._dispatcher
+        with dispatcher.lock:
+            lost = [link for link in dispatcher.links.values() if link.nursery is nursery]
+            for link in lost:
+                if not link.ended:
+                    link.ended = link.orphaned = True
+            dispatcher.changed.notify_all()
+        for link in lost:
+            self._clear_work(link.child)
+            self._gone(link.child)
+
+    # News of processes.
+
+    def _hear_launcher(self) -> None:
+        launcher = self._dispatcher.launcher
+        for message in self._messages(launcher.control):
+            if message is None:
+                self._replace_launcher(launcher)
+                return
+            entry = self._by_launch_id.get(message.id)
+            if message.id > 0:
+                self._hear_of_child(message)
+            elif entry is not None and message.op == "made":
+                entry[1].pid = message.pid
+            elif entry is not None and message.op == "failed":
+                entry[1].failure = message.error
+                self._lose_template(*entry)
+
+    def _replace_launcher(self, launcher: Launcher) -> None:
+        """Somebody killed it, and the kernel everything below it."""
+        self._unwatch(launcher.control.fileno())
+        if self._stopping:
+            return
+        launcher.close()
+        self._dispatcher.launcher = launcher.again()
+        self._watch(self._dispatcher.launcher.control.fileno(), self._hear_launcher)
+        for entry in list(self._by_launch_id.values()):
+            self._lose_template(*entry)
+        self._orphan(launcher.control)
+
+    def _hear_of_child(self, message: Message) -> None:
+        child = ChildId(message.id)
+        dispatcher = self._dispatcher
+        link = dispatcher.links.get(child)
+        if message.op == "made":
+            if link is not None:
+                link.born(message.pid, self._fds.pop())
+        elif message.op == "failed":
+            if link is not None:
+                self._mark_ended(link, None)
+            self._gone(child)
+        elif message.op == "ended":
+            if link is not None:
+                self._mark_ended(link, message.status)
+            self._clear_work(child)
+            self._gone(child)
+
+    def _mark_ended(self, link: Link, wait_status: int | None) -> None:
+        dispatcher = self._dispatcher
+        with dispatcher.lock:
+            link.wait_status = wait_status
+            link.ended = True
+            link.orphaned = wait_status is None
+            dispatcher.changed.notify_all()
+
+    def _gone(self, child: ChildId) -> None:
+        self._unwatch_child(child)
+        if child in self._dispatcher.plan.children:
+            self._dispatcher.tell(lambda plan, now: plan.child_gone(child, now))
+
+    def _clear_work(self, child: ChildId) -> None:
+        with contextlib.suppress(OSError):
+            remove_tree(os.path.join(self._dispatcher.work_root, str(child)))
+
+    def _messages(self, control: Control) -> Iterator[Message | None]:
+        """All messages that are there, and None at the end of the socket's life."""
+        while True:
+            try:
+                received = control.receive()
+            except (BlockingIOError, OSError):
+                return
+            if received is None:
+                yield None
+                return
+            message, self._fds = received
+            yield message
+            for fd in self._fds:  # nobody took it: the process is not ours any more
+                os.close(fd)
+
+    # Descriptors.
+
+    def _answer_status(self) -> None:
+        self._status.answer()
+
+    def _watch(self, fd: int, handler: Callable[[], None]) -> None:
+        self._handlers[fd] = handler
+        self._epoll.register(fd, select.EPOLLIN)
+
+    def _unwatch(self, fd: int) -> None:
+        if self._handlers.pop(fd, None) is not None:
+            self._epoll.unregister(fd)

@@ -1,0 +1,88 @@
+"""One environment as this engine runs it: its template processes and what to watch."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import site
+from dataclasses import dataclass, field
+from typing import Any
+
+from hotbed.core.ids import EnvironmentId
+from hotbed.model import Environment
+from hotbed.proc.control import Control
+
+LOG_TAIL = 8192  # bytes of a template's own output that its failure report may quote
+
+
+@dataclass(slots=True)
+class Template:
+    """A template process; `id` is its number with the launcher."""
+
+    id: int
+    generation: int
+    control: Control
+    log: int  # what it printed itself: the read end of a pipe
+    deadline: float  # by when it must be ready
+    preload: tuple[str, ...]
+    tail: bytearray = field(default_factory=bytearray)
+    pid: int | None = None
+    ready: bool = False
+    retired: bool = False
+    failure: str = ""  # its own words, if it could not become ready
+
+    def read_log(self) -> bool:
+        """Keep the newest output; False when there will be no more."""
+        try:
+            data = os.read(self.log, 65536)
+        except BlockingIOError:
+            return True
+        self.tail += data
+        del self.tail[:-LOG_TAIL]
+        return bool(data)
+
+    def last_words(self) -> str:
+        """The end of its output as text."""
+        with contextlib.suppress(OSError):
+            self.read_log()
+        return self.tail.decode("utf-8", "replace").strip()
+
+    def close(self) -> None:
+        """Hang up; the process ends with its children."""
+        self.control.close()
+        os.close(self.log)
+
+
+@dataclass(slots=True)
+class Place:
+    """An environment, and whether it runs the user's own code or a stranger's."""
+
+    id: EnvironmentId
+    environment: Environment
+    own: bool
+    templates: dict[int, Template] = field(default_factory=dict)
+    directories: dict[str, int] = field(default_factory=dict)
+
+    def has_changed(self) -> bool:
+        """Whether an installer has touched the directories since they were imported from."""
+        for path, mtime_ns in self.directories.items():
+            try:
+                if os.stat(path).st_mtime_ns != mtime_ns:
+                    return True
+            except OSError:
+                return True
+        return False
+
+    def setup(self, preload: tuple[str, ...], work_root: str) -> dict[str, Any]:
+        """The message that makes a bare interpreter into this environment's; see bootstrap.Setup."""
+        here = self.environment.python is None
+        paths = os.environ.get("PYTHONPATH", "").split(os.pathsep) if self.own else []
+        return {
+            "preload": list(preload),
+            "paths": [os.path.abspath(path) for path in paths if path],
+            "user_site": here and bool(site.ENABLE_USER_SITE),
+            "warmup": self.environment.warmup,
+            "work_root": "" if self.own else work_root,
+            "cwd": os.getcwd() if self.own else "/",
+            "trusted": self.environment.trusted,
+        }

@@ -1,0 +1,209 @@
+"""A caller's words, checked and encoded before any process is asked for.
+
+Law: what is wrong with a request is found here, in the caller's thread, as a RequestError that
+names the field. What has left this file can be sent.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hotbed.errors import RequestError
+from hotbed.model import Mode
+from hotbed.seed import values, wire
+
+REQUEST_LIMIT = 1 << 30  # bytes of one encoded request
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One execution as it will be sent.
+
+    frame, announced_frame: the encoded request; the second asks the child to say when it begins.
+    affinity: workers that have served the same one are preferred.
+    label: what `hotbed ps` says it is doing; holds no value of the caller's.
+    """
+
+    mode: Mode
+    own: bool
+    meta: bytes
+    body: bytes
+    affinity: str
+    label: str
+
+    def frame(self, *, announce: bool) -> bytes:
+        """The bytes for the channel."""
+        # The meta ends in `"announce": false}`: patching it beats encoding a large request twice.
+        meta = self.meta[: -len(b"false}")] + b"true}" if announce else self.meta
+        return wire.pack(wire.REQUEST, meta, self.body)
+
+
+def parse_mode(mode: str | Mode) -> Mode:
+    """A mode by its name.
+
+    Raises:
+        RequestError: If there is none of that name.
+    """
+    try:
+        return Mode(mode)
+    except ValueError:
+        names = ", ".join(repr(str(one)) for one in Mode)
+        raise RequestError(f"mode={mode!r} is unknown; it is one of {names}") from None
+
+
+def run_request(
+    code: str,
+    *,
+    mode: Mode,
+    own: bool,
+    inputs: Mapping[str, Any] | None,
+    env: Mapping[str, str] | None,
+    seed: int | None,
+) -> Request:
+    """A request to run source text.
+
+    Raises:
+        RequestError: If a field is not what it must be.
+    """
+    if not isinstance(code, str):
+        raise RequestError(f"code must be text, not {type(code).__name__}; decode bytes first")
+    try:
+        code.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise RequestError(
+            f"code holds a lone surrogate at position {error.start}, which no Python source can; "
+            "pass such text through inputs"
+        ) from None
+    inputs = {} if inputs is None else inputs
+    if not isinstance(inputs, Mapping):
+        raise RequestError(f"inputs must be a dict of names and values, not {type(inputs).__name__}")
+    for name in inputs:
+        if not isinstance(name, str) or not name.isidentifier():
+            raise RequestError(f"inputs holds the name {name!r}, which is no Python identifier")
+    payload = {"op": "run", "code": code}
+    return _request(payload, inputs, mode, own, env, seed, "", f"run, {len(code)} characters")
+
+
+def call_request(
+    target: str,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    *,
+    mode: Mode,
+    own: bool,
+    env: Mapping[str, str] | None,
+    seed: int | None,
+) -> Request:
+    """A request to call a function of a file: target is "FILE:FUNCTION".
+
+    Raises:
+        RequestError: If the file does not exist or a field is not what it must be.
+    """
+    if not isinstance(target, str):
+        raise RequestError(f"target must be 'FILE:FUNCTION', not {type(target).__name__}")
+    path, colon, function = target.rpartition(":")
+    if not colon or not path or not all(part.isidentifier() for part in function.split(".")):
+        raise RequestError(f"target={target!r} must be 'FILE:FUNCTION', such as 'provider.py:call_api'")
+    file = os.path.abspath(os.path.expanduser(path))
+    if not os.path.isfile(file):
+        what = "is a directory" if os.path.isdir(file) else "does not exist"
+        raise RequestError(f"target={target!r}: {file} {what}")
+    payload = {"op": "call", "file": file, "function": function, "positional": len(args)}
+    inputs = {**{str(index): value for index, value in enumerate(args)}, **kwargs}
+    label = f"call {os.path.basename(file)}:{function}"
+    return _request(payload, inputs, mode, own, env, seed, file, label)
+
+
+def _request(
+    payload: dict[str, Any],
+    inputs: Mapping[str, Any],
+    mode: Mode,
+    own: bool,
+    env: Mapping[str, str] | None,
+    seed: int | None,
+    affinity: str,
+    label: str,
+) -> Request:
+    plain, blobs, body = _split_bytes(inputs)
+    meta = {
+        **payload,
+        "env": _variables(env),
+        "seed": _seed(seed),
+        "inputs": plain,
+        "blobs": blobs,
+        "announce": False,  # the last key: Request.frame relies on it
+    }
+    encoded = _encode(meta)
+    if len(encoded) + len(body) > REQUEST_LIMIT:
+        raise RequestError(
+            f"the request is {len(encoded) + len(body)} bytes long, the limit is {REQUEST_LIMIT}; "
+            "pass large data as a file"
+        )
+    return Request(mode, own, encoded, body, affinity, label)
+
+
+def _split_bytes(inputs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, list[int]], bytes]:
+    """Inputs that are bytes travel raw: name -> [start, end] in the body."""
+    plain: dict[str, Any] = {}
+    blobs: dict[str, list[int]] = {}
+    parts: list[bytes] = []
+    at = 0
+    for name, value in inputs.items():
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            part = bytes(value)
+            parts.append(part)
+            blobs[name] = [at, at + len(part)]
+            at += len(part)
+        else:
+            plain[name] = value
+    return plain, blobs, b"".join(parts)
+
+
+def _encode(meta: dict[str, Any]) -> bytes:
+    try:
+        return json.dumps(meta, default=_convert).encode("ascii")
+    except RecursionError:
+        raise RequestError(
+            "inputs are nested too deeply (about 1,000 levels is the limit); pass a flatter value"
+        ) from None
+    except values.NotSerializableError as error:
+        raise RequestError(f"inputs: {error}") from None
+    except (TypeError, ValueError) as error:
+        raise RequestError(f"inputs are no data: {error}; use text, numbers, lists and dicts") from None
+
+
+def _convert(value: Any) -> Any:
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        raise RequestError(
+            "inputs hold bytes inside a container; pass bytes as an input of their own, or as base64 text"
+        )
+    return values.convert(value)
+
+
+def _variables(env: Mapping[str, str] | None) -> dict[str, str]:
+    if env is None:
+        return {}
+    if not isinstance(env, Mapping):
+        raise RequestError(f"env must be a dict of variables, not {type(env).__name__}")
+    for name, value in env.items():
+        if not isinstance(name, str) or not name or "=" in name or "\0" in name:
+            raise RequestError(f"env holds the name {name!r}, which no variable can have")
+        if not isinstance(value, str) or "\0" in value:
+            raise RequestError(f"env[{name!r}] must be text without NUL, not {type(value).__name__}")
+        try:
+            os.fsencode(value)
+        except UnicodeEncodeError:
+            raise RequestError(f"env[{name!r}] holds text that no variable can, a lone surrogate") from None
+    return dict(env)
+
+
+def _seed(seed: int | None) -> int | None:
+    if seed is None:
+        return None
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise RequestError(f"seed={seed!r} must be a whole number of at least 0")
+    return seed

@@ -1,0 +1,1 @@
+"""Effects: starting processes, talking to them, ending them. Decides nothing."""

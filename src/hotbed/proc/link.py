@@ -1,0 +1,104 @@
+"""The engine's end of one child: its channel, its output pipes, its pidfd.
+
+Law: each descriptor has this one owner, and `close` closes each once. The pair of sockets and
+the pipes are made here, before the child exists: a request can be written ahead of its birth.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+
+from hotbed.core.ids import ChildId
+from hotbed.proc.control import Control
+
+
+class Link:
+    """A child as the engine holds it. `pid` and `pidfd` come with the news of its birth."""
+
+    __slots__ = (
+        "child",
+        "closed",
+        "damaged",
+        "ended",
+        "err",
+        "far_ends",
+        "nursery",
+        "orphaned",
+        "out",
+        "pid",
+        "pidfd",
+        "poll",
+        "poll_channel",
+        "socket",
+        "wait_status",
+    )
+
+    def __init__(self, child: ChildId, nursery: Control) -> None:
+        self.child = child
+        self.nursery = nursery
+        self.socket, far = socket.socketpair()
+        self.socket.setblocking(False)
+        self.out, far_out = os.pipe()
+        self.err, far_err = os.pipe()
+        os.set_blocking(self.out, False)
+        os.set_blocking(self.err, False)
+        self.far_ends = [far.detach(), far_out, far_err]
+        self.poll_channel = self.socket.fileno()
+        self.poll = select.poll()
+        self.poll.register(self.poll_channel, select.POLLIN)
+        self.poll.register(self.out, select.POLLIN)
+        self.poll.register(self.err, select.POLLIN)
+        self.pid: int | None = None
+        self.pidfd: int | None = None
+        self.ended = False  # the kernel says so, through the nursery
+        self.wait_status: int | None = None
+        self.orphaned = False  # its nursery went down, and took it along
+        self.damaged = False  # its streams are closed: fit for no further execution
+        self.closed = False
+
+    def close_far_ends(self) -> None:
+        """Let go of the child's ends once they have been handed over."""
+        for fd in self.far_ends:
+            os.close(fd)
+        self.far_ends = []
+
+    def born(self, pid: int, pidfd: int) -> None:
+        """The nursery has made the process."""
+        if self.closed:
+            os.close(pidfd)
+            return
+        self.pid, self.pidfd = pid, pidfd
+
+    def kill(self) -> None:
+        """SIGKILL, through the nursery while the news of its birth is still on the way."""
+        pidfd = self.pidfd
+        if pidfd is None:
+            self.nursery.say({"op": "kill", "id": self.child})
+            return
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+
+    def is_dead(self, wait_s: float) -> bool:
+        """Whether the process has ended, waiting up to `wait_s` for it."""
+        if self.pidfd is None:
+            return self.ended
+        poll = select.poll()
+        poll.register(self.pidfd, select.POLLIN)
+        return bool(poll.poll(wait_s * 1000.0))
+
+    def close(self) -> None:
+        """Close every descriptor; once."""
+        if self.closed:
+            return
+        self.closed = True
+        self.close_far_ends()
+        self.socket.close()
+        os.close(self.out)
+        os.close(self.err)
+        if self.pidfd is not None:
+            os.close(self.pidfd)
+            self.pidfd = None

@@ -1,0 +1,86 @@
+"""The life of a process that runs user code: set up, rehearse, wait, answer, park, end.
+
+Law: what can be done before the request is done before it. A fresh child serves one request
+and then parks: its teardown costs milliseconds of kernel time and must not stand between the
+answer and the caller, so the engine ends it when nobody waits. A worker serves many.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import sys
+import tempfile
+from typing import Any
+
+from . import capture, imports, kernel, perform, rehearse, reseed, wire
+from .bootstrap import Setup
+
+_setup: Setup
+
+
+def prepare(setup: Setup) -> None:
+    """Do once, in the template, what every child would otherwise do for itself."""
+    global _setup
+    _setup = setup
+    capture.prepare()
+    rehearse.prepare(setup.warmup)
+    imports.prepare()
+    perform.prepare(trusted=setup.trusted)
+
+
+def main(order: dict[str, Any], fds: list[int]) -> None:
+    """Live as a forked child on these descriptors: channel, stdout, stderr."""
+    channel_fd, out, err = fds
+    os.setsid()
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.dup2(out, 1)
+    os.dup2(err, 2)
+    for fd in (null, out, err):
+        os.close(fd)
+    live(wire.Channel(channel_fd), order)
+
+
+def live(channel: wire.Channel, order: dict[str, Any]) -> None:
+    """Serve this process's requests; does not return."""
+    end = os._exit  # user code may replace the module's
+    kernel.adopt_orphans()  # a grandchild that outlives its parent is killed with us, not lost
+    _settle(order["id"])
+    if order["rehearse"]:
+        _rehearse(channel)
+    reseed.from_system()
+    while (frame := channel.receive()) is not None:
+        if frame.kind == wire.REHEARSE:
+            _rehearse(channel)
+            reseed.from_system()
+            continue
+        perform.answer(channel, frame, persistent=order["persistent"])
+        if not order["persistent"]:
+            channel.receive()  # parked: the engine hangs up, or more often kills
+            break
+    end(0)
+
+
+def _settle(process_id: int) -> None:
+    """Give this process its own place: directory, streams, and no exit hooks of the template."""
+    if _setup.work_root:
+        directory = os.path.join(_setup.work_root, str(process_id))
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(directory, 0o700)
+        os.environ["TMPDIR"] = directory
+        os.chdir(directory)
+    else:
+        os.chdir(_setup.cwd)
+    tempfile.tempdir = None
+    # Exit hooks of preloaded packages belong to the template's life: one of them may remove
+    # a directory that its siblings still use.
+    atexit._clear()
+    capture.install()
+    sys.argv = [""]
+
+
+def _rehearse(channel: wire.Channel) -> None:
+    problem = rehearse.once()
+    channel.send(wire.READY, wire.encode({"problem": problem}))

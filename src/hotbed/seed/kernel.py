@@ -1,0 +1,80 @@
+"""What the kernel offers and the standard library does not: prctl, and a process's children."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NAME = 15
+
+try:
+    import ctypes
+
+    _prctl = ctypes.CDLL(None, use_errno=True).prctl
+    _prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
+    _prctl.restype = ctypes.c_int
+except (ImportError, OSError, AttributeError):  # an interpreter built without libffi
+    _prctl = None
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when its parent dies.
+
+    The parent must be single-threaded: the signal follows the thread that forked. `parent` is
+    the pid that forked us; if it is gone already, this process ends here.
+    """
+    if _prctl is not None:
+        _prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(0)
+
+
+def adopt_orphans() -> None:
+    """Make this process the parent of every descendant whose own parent dies."""
+    if _prctl is not None:
+        _prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def set_name(name: str) -> None:
+    """Set the name that `ps` and `top` show, at most 15 bytes."""
+    if _prctl is not None:
+        buffer = ctypes.create_string_buffer(name.encode()[:15])
+        _prctl(PR_SET_NAME, ctypes.addressof(buffer), 0, 0, 0)
+
+
+def children_of_self() -> list[int]:
+    """The pids of this single-threaded process's children, the dead but unreaped included."""
+    pid = os.getpid()
+    try:
+        with open(f"/proc/self/task/{pid}/children", "rb", buffering=0) as file:
+            return [int(word) for word in file.read().split()]
+    except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
+        return _children_by_scan(pid)
+
+
+def _children_by_scan(pid: int) -> list[int]:
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat", "rb") as file:
+                    # The command's name may hold anything: fields count from its last bracket.
+                    if int(file.read().rpartition(b")")[2].split()[1]) == pid:
+                        found.append(int(name))
+            except (OSError, IndexError):
+                continue
+    return found
+
+
+def task_names() -> list[str]:
+    """The names of this process's tasks (threads), the main one first."""
+    names = []
+    for task in sorted(os.listdir("/proc/self/task"), key=int):
+        try:
+            with open(f"/proc/self/task/{task}/comm", encoding="utf-8", errors="replace") as file:
+                names.append(file.read().strip())
+        except OSError:
+            continue
+    return names

@@ -1,0 +1,108 @@
+"""The root of an engine's tree: starts templates and single interpreters, and clears up last.
+
+The engine's host has this one child. When the host ends, however it ends, the launcher kills
+everything below it and removes the engine's files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from typing import Any
+
+from . import kernel, wire
+from .nursery import Nursery
+
+# Where a started process finds its descriptors; 0 is /dev/null, 1 and 2 come with the order.
+CHANNEL_FD = 3
+ENGINE_FD = 4
+_ABOVE = 64  # descriptors are first moved above this number, so that none is overwritten
+
+
+def main(control_fd: int, engine_pidfd: int) -> None:
+    """Start what is ordered until the engine is gone, then remove its files."""
+    kernel.set_name("hotbed-launcher")
+    nursery = Nursery(control_fd, engine_pidfd, make=start_interpreter)
+    greeting = nursery.receive()
+    if greeting is None:
+        return
+    nursery.serve()
+    for path in greeting["remove"]:
+        with contextlib.suppress(OSError):
+            remove_tree(path)
+
+
+def start_interpreter(nursery: Nursery, order: dict[str, Any], fds: list[int]) -> int:
+    """Fork and exec one interpreter, which dies with this process."""
+    parent = nursery.pid
+    pid = os.fork()
+    if pid == 0:
+        try:
+            _become(order, [*fds, nursery.engine_fd], parent)
+        except BaseException as error:
+            os.write(2, f"cannot start {order['argv'][0]!r}: {error}\n".encode())
+        finally:
+            os._exit(127)
+    return pid
+
+
+def _become(order: dict[str, Any], fds: list[int], parent: int) -> None:
+    kernel.die_with_parent(parent)
+    os.setsid()
+    channel, out, err, engine = (fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _ABOVE) for fd in fds)
+    null = os.open(os.devnull, os.O_RDWR)
+    for source, target in ((null, 0), (out, 1), (err, 2), (channel, CHANNEL_FD), (engine, ENGINE_FD)):
+        os.dup2(source, target)
+    os.chdir(order["cwd"])
+    os.execve(order["argv"][0], order["argv"], order["env"])
+
+
+def remove_tree(path: str) -> None:
+    """Remove a file, or a directory tree of any depth; nothing if it is not there.
+
+    A tree that hostile code made can be deeper than a path may be long and than recursion
+    goes. So directories are renamed up into the root until the tree is flat: no path here is
+    more than two names long.
+    """
+    try:
+        os.rmdir(path)
+        return
+    except FileNotFoundError:
+        return
+    except NotADirectoryError:
+        os.unlink(path)
+        return
+    except OSError:  # it is not empty
+        pass
+    root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        _flatten(root)
+    finally:
+        os.close(root)
+    os.rmdir(path)
+
+
+def _flatten(root: int) -> None:
+    token, serial = os.urandom(8).hex(), 0  # no name of theirs can be one of ours
+    waiting = ["."]
+    while waiting:
+        name = waiting.pop()
+        with contextlib.suppress(OSError):
+            os.chmod(name, 0o700, dir_fd=root)
+        directory = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=root)
+        try:
+            with os.scandir(directory) as entries:
+                for entry in list(entries):
+                    if entry.is_dir(follow_symlinks=False):
+                        serial += 1
+                        moved = f".{token}-{serial}"
+                        os.chmod(entry.name, 0o700, dir_fd=directory)
+                        os.rename(entry.name, moved, src_dir_fd=directory, dst_dir_fd=root)
+                        waiting.append(moved)
+                    else:
+                        os.unlink(entry.name, dir_fd=directory)
+        finally:
+            os.close(directory)
+        if name != ".":
+            os.rmdir(name, dir_fd=root)

@@ -1,0 +1,194 @@
+"""The loop of a process that makes others: orders in, births and deaths out.
+
+Law: every process below this one ends with it, and is reaped by it. The launcher is a nursery
+of interpreters, a template a nursery of forked children; they differ in `make` alone. One
+thread, no signal handler, nothing but descriptors to wait for:
+
+- the control socket: orders, and EOF when the engine closes it;
+- the engine's pidfd: the engine died although a process it forked keeps the socket open;
+- one pidfd per process made, readable when that process has ended.
+
+A process whose parent died is adopted here (subreaper). What appears among our children and
+was not made by us is such an orphan: its execution is over, so it is killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import resource
+import select
+import signal
+import socket
+import time
+from typing import Any, Protocol
+
+from . import kernel, wire
+
+# Our own descriptors live from this number up, so that a forked child drops them all with one
+# close_range and whatever a preloaded package holds open stays open.
+PRIVATE_FD_BASE = 400
+ORPHAN = 0  # the id of a process that we adopted rather than made
+LAST_REAP_S = 1.0  # a killed process that has not died by then sits in an uninterruptible call
+
+
+class Make(Protocol):
+    """Makes the process an order asks for, and returns its pid. Owns the order's descriptors."""
+
+    def __call__(self, nursery: Nursery, order: dict[str, Any], fds: list[int]) -> int: ...
+
+
+def to_private(fd: int) -> int:
+    """Move a descriptor into the range that forked children drop."""
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    base = PRIVATE_FD_BASE if soft == resource.RLIM_INFINITY else min(PRIVATE_FD_BASE, soft // 2)
+    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, base)
+    os.close(fd)
+    return moved
+
+
+class Nursery:
+    """Makes processes on order until the engine is gone or asks for an end."""
+
+    def __init__(self, control_fd: int, engine_pidfd: int, make: Make) -> None:
+        self.pid = os.getpid()
+        self._make = make
+        self.engine_fd = to_private(engine_pidfd)
+        self._control = socket.socket(fileno=to_private(control_fd))
+        epoll = select.epoll()
+        self._epoll = select.epoll.fromfd(fcntl.fcntl(epoll.fileno(), fcntl.F_DUPFD_CLOEXEC, self.engine_fd))
+        epoll.close()
+        self._made: dict[int, tuple[int, int]] = {}  # pidfd -> id, pid
+        self._pidfds: dict[int, int] = {}  # id -> pidfd
+        self._lowest = min(self.engine_fd, self._control.fileno(), self._epoll.fileno())
+        self._highest = max(self.engine_fd, self._control.fileno(), self._epoll.fileno())
+        self._retiring = False
+        self._epoll.register(self._control, select.EPOLLIN)
+        self._epoll.register(self.engine_fd, select.EPOLLIN)
+        kernel.adopt_orphans()
+
+    def drop_in_child(self) -> None:
+        """Close every descriptor of the nursery; for the first line of a forked child."""
+        self._control.detach()
+        os.closerange(self._lowest, self._highest + 1)
+
+    def receive(self) -> dict[str, Any] | None:
+        """Wait for the first message, which says what kind of nursery this is to be."""
+        received = wire.receive_message(self._control)
+        return received[0] if received else None
+
+    def tell(self, message: dict[str, Any], fds: list[int] | None = None) -> None:
+        """Send the engine a message; silently nothing once the engine is gone."""
+        while True:
+            try:
+                wire.send_message(self._control, message, fds)
+                return
+            except BlockingIOError:
+                poll = select.poll()
+                poll.register(self._control, select.POLLOUT)
+                poll.register(self.engine_fd, select.POLLIN)
+                if any(fd == self.engine_fd for fd, _event in poll.poll()):
+                    return
+            except OSError:
+                return
+
+    def serve(self) -> None:
+        """Carry out orders until the control socket closes, the engine dies or retirement is done."""
+        self._control.setblocking(False)
+        try:
+            while not (self._retiring and not self._made):
+                for fd, _event in self._epoll.poll():
+                    if fd == self.engine_fd:
+                        return
+                    if fd == self._control.fileno():
+                        if not self._take_orders():
+                            return
+                    else:
+                        self._reap(fd)
+        finally:
+            self._end_all()
+
+    def _take_orders(self) -> bool:
+        while True:
+            try:
+                received = wire.receive_message(self._control)
+            except BlockingIOError:
+                return True
+            if received is None:
+                return False
+            order, fds = received
+            if order["op"] == "make":
+                self._give_birth(order, fds)
+            elif order["op"] == "kill":
+                pidfd = self._pidfds.get(order["id"])
+                if pidfd is not None:
+                    kill(pidfd)
+            elif order["op"] == "retire":
+                self._retiring = True
+            else:
+                raise AssertionError(f"unknown order {order['op']!r}")
+
+    def _give_birth(self, order: dict[str, Any], fds: list[int]) -> None:
+        try:
+            pid = self._make(self, order, fds)
+            pidfd = self._watch(pid, order["id"])
+        except OSError as error:  # EAGAIN: out of processes; ENOMEM; EMFILE
+            self.tell({"op": "failed", "id": order["id"], "error": f"{type(error).__name__}: {error}"})
+            return
+        finally:
+            for fd in fds:
+                os.close(fd)
+        self.tell({"op": "made", "id": order["id"], "pid": pid}, [pidfd])
+
+    def _watch(self, pid: int, process_id: int) -> int:
+        pidfd = to_private(os.pidfd_open(pid))
+        self._highest = max(self._highest, pidfd)
+        self._made[pidfd] = (process_id, pid)
+        if process_id != ORPHAN:
+            self._pidfds[process_id] = pidfd
+        self._epoll.register(pidfd, select.EPOLLIN)
+        return pidfd
+
+    def _reap(self, pidfd: int) -> None:
+        process_id, pid = self._made.pop(pidfd)
+        _pid, status, usage = os.wait4(pid, 0)
+        self._epoll.unregister(pidfd)
+        os.close(pidfd)
+        if process_id != ORPHAN:
+            del self._pidfds[process_id]
+            self.tell(
+                {
+                    "op": "ended",
+                    "id": process_id,
+                    "status": status,
+                    "cpu_s": usage.ru_utime + usage.ru_stime,
+                    "peak_bytes": usage.ru_maxrss * 1024,
+                }
+            )
+        self._kill_orphans()
+
+    def _kill_orphans(self) -> None:
+        known = {pid for _id, pid in self._made.values()}
+        for pid in kernel.children_of_self():
+            if pid not in known:
+                kill(self._watch(pid, ORPHAN))
+
+    def _end_all(self) -> None:
+        """Kill what is left and reap it: killing a process may hand us its children."""
+        deadline = time.monotonic() + LAST_REAP_S
+        for pidfd in self._made:
+            kill(pidfd)
+        self._kill_orphans()
+        while self._made and (left_s := deadline - time.monotonic()) > 0:
+            for fd, _event in self._epoll.poll(left_s):
+                if fd in self._made:
+                    self._reap(fd)
+                else:
+                    self._epoll.unregister(fd)
+
+
+def kill(pidfd: int) -> None:
+    """SIGKILL; nothing where the process has ended already."""
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)

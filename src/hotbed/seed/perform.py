@@ -1,0 +1,105 @@
+"""One execution inside its process: decode, run, encode, answer.
+
+Law: whatever user code does short of ending the process, exactly one ANSWER frame leaves.
+The functions it needs are bound before user code runs.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import resource
+import sys
+import time
+from typing import Any
+
+from . import call, capture, imports, report, reseed, run, values, wire
+
+Outcome = run.Outcome
+_perf_counter = time.perf_counter
+
+
+def prepare(*, trusted: bool) -> None:
+    """Load what only some requests need, so that a fork inherits it."""
+    if trusted:
+        from . import shared
+
+        shared.prepare()
+
+
+def answer(channel: wire.Channel, frame: wire.Frame, *, persistent: bool) -> None:
+    """Perform one request and send its answer."""
+    request = wire.decode(frame.meta)
+    if request["announce"]:
+        channel.send(wire.BEGAN)
+    meta, body = perform(request, frame.body, persistent=persistent)
+    channel.send(wire.ANSWER, meta, body)
+
+
+def perform(request: dict[str, Any], body: Any, *, persistent: bool) -> tuple[bytes, bytes]:
+    """Run a request and give its answer as encoded meta and value."""
+    variables = request["env"]
+    saved = {name: os.environ.get(name) for name in variables} if persistent else {}
+    home = os.getcwd() if persistent else ""
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    os.environ.update(variables)
+    if request["seed"] is not None:
+        reseed.from_number(request["seed"])
+    capture.install()
+    imports.begin()
+    started = _perf_counter()
+    try:
+        outcome = _attempt(request, body, persistent=persistent)
+        if not persistent:
+            atexit._run_exitfuncs()  # those of the user's code: the template's are gone
+    except BaseException as error:  # the border: nothing of user code passes it
+        outcome = run.failed(error)
+    elapsed_s = _perf_counter() - started
+    import_s, named = imports.seen()
+    meta, value = _encode(outcome)
+    capture.flush()
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    meta["import_s"] = import_s
+    meta["run_s"] = max(0.0, elapsed_s - import_s)
+    meta["cpu_s"] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    meta["peak_bytes"] = after.ru_maxrss * 1024
+    meta["imports"] = named
+    if persistent:
+        _restore(saved, home)
+    return wire.encode(meta), value
+
+
+def _attempt(request: dict[str, Any], body: Any, *, persistent: bool) -> Outcome:
+    inputs = values.unpack(request["inputs"], request["blobs"], body)
+    if request["op"] == "call":
+        return call.call(request, inputs)
+    return run.run(request["code"], inputs)
+
+
+def _encode(outcome: Outcome) -> tuple[dict[str, Any], bytes]:
+    """The answer's meta and its value as JSON; a value that is no data becomes an error."""
+    meta: dict[str, Any] = {"status": "ok", "error": None, "text": "", "exit_code": outcome.exit_code}
+    value = b""
+    error = outcome.error
+    if error is None and outcome.present:
+        try:
+            value = values.encode(outcome.value)
+        except values.NotSerializableError as problem:
+            if outcome.promised:
+                error = report.plain("NotSerializableError", str(problem), kind="not_serializable")
+        if error is None and outcome.wants_text:
+            meta["text"] = values.text(outcome.value, len(value))
+    if error is not None:
+        meta["status"] = "error"
+        meta["error"] = error
+    return meta, value
+
+
+def _restore(saved: dict[str, str | None], home: str) -> None:
+    for name, value in saved.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    os.chdir(home)
+    sys.argv = [""]

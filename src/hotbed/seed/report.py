@@ -1,0 +1,74 @@
+"""Turns an exception into data: name, message, traceback and frames of the user's own code.
+
+Law: reporting never raises. An exception's `__str__` is user code and may do anything.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+from types import TracebackType
+from typing import Any
+
+_OWN = os.path.dirname(os.path.abspath(__file__)) + os.sep
+MOST_FRAMES = 50  # at each end of a deep traceback
+LONGEST = 20_000  # characters of a message; twice that for a traceback
+
+
+def exception(error: BaseException, *, kind: str = "raised") -> dict[str, Any]:
+    """The error as a JSON-compatible dict; `kind` says whose fault it is."""
+    trace = _own_frames_removed(error.__traceback__)
+    try:
+        frames = _frames(trace)
+    except Exception:  # source lines come through loaders, which are user code
+        frames = []
+    return {
+        "kind": kind,
+        "name": type(error).__name__,
+        "message": _cut(_message(error), LONGEST),
+        "traceback": _cut(_formatted(error, trace), 2 * LONGEST),
+        "frames": frames,
+    }
+
+
+def plain(name: str, message: str, *, kind: str) -> dict[str, Any]:
+    """An error of the execution that is no exception of the user's."""
+    return {"kind": kind, "name": name, "message": message, "traceback": "", "frames": []}
+
+
+def _own_frames_removed(trace: TracebackType | None) -> TracebackType | None:
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OWN):
+        trace = trace.tb_next
+    return trace
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except BaseException as second:
+        return f"<the exception's __str__ raised {type(second).__name__}>"
+
+
+def _formatted(error: BaseException, trace: TracebackType | None) -> str:
+    try:
+        return "".join(traceback.format_exception(type(error), error, trace))
+    except BaseException:
+        name = type(error).__name__
+        return "".join(traceback.format_tb(trace)) + f"{name}: {_message(error)}\n"
+
+
+def _frames(trace: TracebackType | None) -> list[dict[str, Any]]:
+    found = [
+        {"file": frame.filename, "line": frame.lineno, "function": frame.name, "code": frame.line or ""}
+        for frame in traceback.extract_tb(trace)
+    ]
+    if len(found) > 2 * MOST_FRAMES:
+        return found[:MOST_FRAMES] + found[-MOST_FRAMES:]
+    return found
+
+
+def _cut(text: str, most: int) -> str:
+    if len(text) <= most:
+        return text
+    half = most // 2
+    return f"{text[:half]}\n... {len(text) - most} characters left out ...\n{text[-half:]}"

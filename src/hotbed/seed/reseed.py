@@ -1,0 +1,33 @@
+"""Random generators after a fork: no two executions may draw the same numbers.
+
+`random` reseeds itself after a fork; the global generators of NumPy and torch do not.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def from_system() -> None:
+    """Seed every global generator that is loaded from the system's entropy."""
+    if (random := sys.modules.get("random")) is not None:
+        random.seed()
+    if (numpy_random := sys.modules.get("numpy.random")) is not None:
+        numpy_random.seed()
+    if (torch := sys.modules.get("torch")) is not None:
+        # torch.seed() would ask for CUDA generators too; manual_seed defers them.
+        torch.manual_seed(int.from_bytes(os.urandom(8), "little") >> 1)
+
+
+def from_number(seed: int) -> None:
+    """Seed them from the caller's number, so that the run can be repeated.
+
+    `seed` is at least 0; NumPy takes its lowest 32 bits.
+    """
+    if (random := sys.modules.get("random")) is not None:
+        random.seed(seed)
+    if (numpy_random := sys.modules.get("numpy.random")) is not None:
+        numpy_random.seed(seed & 0xFFFF_FFFF)
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.manual_seed(seed & 0x7FFF_FFFF_FFFF_FFFF)

@@ -1,0 +1,41 @@
+"""One process per environment: packages imported, one thread, forks a child per order."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from . import bootstrap, child, kernel
+from .launcher import CHANNEL_FD, ENGINE_FD
+from .nursery import Nursery
+
+
+def main() -> None:
+    """Become the environment's template, say so, and fork until the engine is gone."""
+    kernel.set_name("hotbed-template")
+    nursery = Nursery(CHANNEL_FD, ENGINE_FD, make=fork_child)
+    message = nursery.receive()
+    if message is None:
+        return
+    setup = bootstrap.Setup.of(message)
+    try:
+        report = bootstrap.become(setup)
+    except bootstrap.BrokenError as error:
+        nursery.tell({"op": "broken", "error": str(error)})
+        return
+    child.prepare(setup)
+    nursery.tell({"op": "ready", **report})
+    nursery.serve()
+
+
+def fork_child(nursery: Nursery, order: dict[str, Any], fds: list[int]) -> int:
+    """Fork one child onto the descriptors (channel, stdout, stderr) of its order."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            nursery.drop_in_child()
+            kernel.die_with_parent(nursery.pid)
+            child.main(order, fds)
+        finally:
+            os._exit(70)  # main ends in an _exit of its own; 70 is EX_SOFTWARE
+    return pid

@@ -1,0 +1,191 @@
+"""User values as JSON-compatible data, and back.
+
+The rules, tried in this order where JSON has no word for a value:
+  bytes, bytearray, memoryview   base64 text
+  set, frozenset                 a list, sorted where its items can be
+  datetime, date, time           ISO 8601 text
+  timedelta                      seconds as a float
+  Decimal, Fraction, UUID, Path  text
+  complex                        [real, imaginary]
+  Enum                           its value
+  dataclass                      a dict of its fields
+  numpy scalar, array            number; nested lists
+  pandas DataFrame               a list of row dicts, with a named or non-default index as columns
+  pandas Series, Index           a list; a dict if the Series' index is not the default one
+  pandas NA, NaT                 null
+  mapping, other iterable views  a dict; a list (range, deque, dict views)
+  pydantic, msgspec, attrs       what model_dump() or their fields give
+NaN and infinities stay what they are; a dict key that is no string becomes its text.
+"""
+
+from __future__ import annotations
+
+import json
+import reprlib
+from collections.abc import Mapping
+from typing import Any
+
+_encode = json.JSONEncoder(default=lambda value: convert(value)).encode
+TEXT_LIMIT = 65536  # bytes of JSON above which the repr of a plain container is abridged
+
+
+class NotSerializableError(Exception):
+    """A value that no rule turns into data."""
+
+
+def encode(value: Any) -> bytes:
+    """A value as JSON in ASCII.
+
+    Raises:
+        NotSerializableError: If no rule covers it, it contains itself, or it is nested deeper
+            than the interpreter's recursion goes (about 1,000 levels).
+    """
+    try:
+        try:
+            return _encode(value).encode("ascii")
+        except TypeError:  # a dict key that is neither text nor number
+            return _encode(_with_text_keys(value)).encode("ascii")
+    except NotSerializableError:
+        raise
+    except RecursionError:
+        raise NotSerializableError(
+            f"a {type(value).__name__} is nested too deeply; return a flatter value"
+        ) from None
+    except Exception as error:  # converters run the value's own methods
+        raise NotSerializableError(
+            f"a {type(value).__name__} cannot be turned into JSON: {error}"
+        ) from None
+
+
+def unpack(inputs: dict[str, Any], blobs: dict[str, list[int]], body: Any) -> dict[str, Any]:
+    """The inputs of a request; `blobs` says which are bytes of the body: name -> [start, end]."""
+    for name, (start, end) in blobs.items():
+        inputs[name] = bytes(body[start:end])
+    return inputs
+
+
+def text(value: Any, encoded_size: int) -> str:
+    """The repr of a value, abridged if it is large; a failing repr is described."""
+    try:
+        if encoded_size > TEXT_LIMIT and isinstance(value, (list, dict, tuple, set, str, bytes)):
+            short = reprlib.Repr()
+            short.maxlist = short.maxdict = short.maxtuple = short.maxset = 50
+            short.maxstring = short.maxother = 5000
+            return short.repr(value)
+        whole = repr(value)
+    except BaseException as error:  # a repr is user code
+        return f"<{type(value).__name__} whose repr raised {type(error).__name__}>"
+    return whole if len(whole) <= 2 * TEXT_LIMIT else whole[:TEXT_LIMIT] + "..."
+
+
+def convert(value: Any) -> Any:
+    """One step towards JSON for a value that the encoder does not know.
+
+    Raises:
+        NotSerializableError: If there is no rule for its type.
+    """
+    kind = type(value)
+    for base in kind.__mro__:
+        rule = _RULES.get(f"{base.__module__}.{base.__qualname__}")
+        if rule is not None:
+            return rule(value)
+    if hasattr(kind, "__dataclass_fields__"):
+        return {name: getattr(value, name) for name in kind.__dataclass_fields__}
+    if hasattr(kind, "model_dump"):
+        return value.model_dump()
+    for fields in ("__struct_fields__", "__attrs_attrs__"):  # msgspec, attrs
+        if hasattr(kind, fields):
+            names = [getattr(field, "name", field) for field in getattr(kind, fields)]
+            return {name: getattr(value, name) for name in names}
+    if isinstance(value, Mapping):
+        return dict(value)
+    if callable(getattr(value, "tolist", None)):  # array.array, and array types of other libraries
+        return value.tolist()
+    raise NotSerializableError(
+        f"a value of type {kind.__module__}.{kind.__qualname__} is no data; "
+        "return numbers, text, lists and dicts, or what you need of it"
+    )
+
+
+def _with_text_keys(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_key(key): _with_text_keys(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_with_text_keys(item) for item in value]
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    return _with_text_keys(convert(value))
+
+
+def _key(key: Any) -> Any:
+    if key is None or isinstance(key, (str, int, float)):
+        return key
+    if isinstance(key, (tuple, frozenset, bytes)):
+        return str(key)
+    converted = convert(key)
+    return converted if isinstance(converted, (str, int, float)) else str(key)
+
+
+def _base64(value: Any) -> str:
+    import base64
+
+    return base64.b64encode(value).decode("ascii")
+
+
+def _sorted_list(value: Any) -> list[Any]:
+    try:
+        return sorted(value)
+    except TypeError:
+        return list(value)
+
+
+def _frame(frame: Any) -> Any:
+    if frame.index.names != [None] or type(frame.index).__name__ != "RangeIndex":
+        frame = frame.reset_index()
+    return frame.to_dict(orient="records")
+
+
+def _series(series: Any) -> Any:
+    if type(series.index).__name__ == "RangeIndex":
+        return series.tolist()
+    return dict(zip(series.index.tolist(), series.tolist(), strict=True))
+
+
+def _array(array: Any) -> Any:
+    return array.tolist()
+
+
+_RULES: dict[str, Any] = {
+    "builtins.bytes": _base64,
+    "builtins.bytearray": _base64,
+    "builtins.memoryview": _base64,
+    "builtins.set": _sorted_list,
+    "builtins.frozenset": _sorted_list,
+    "builtins.range": list,
+    "builtins.complex": lambda value: [value.real, value.imag],
+    "builtins.dict_keys": list,
+    "builtins.dict_values": list,
+    "builtins.dict_items": list,
+    "collections.deque": list,
+    "datetime.date": lambda value: value.isoformat(),
+    "datetime.time": lambda value: value.isoformat(),
+    "datetime.timedelta": lambda value: value.total_seconds(),
+    "decimal.Decimal": str,
+    "fractions.Fraction": str,
+    "uuid.UUID": str,
+    "pathlib.PurePath": str,
+    "pathlib._local.PurePath": str,
+    "enum.Enum": lambda value: value.value,
+    "numpy.ndarray": _array,
+    "numpy.generic": lambda value: value.item(),
+    "pandas.DataFrame": _frame,
+    "pandas.core.frame.DataFrame": _frame,
+    "pandas.Series": _series,
+    "pandas.core.series.Series": _series,
+    "pandas.Index": _array,
+    "pandas.core.indexes.base.Index": _array,
+    "pandas.api.typing.NaTType": lambda value: None,
+    "pandas._libs.tslibs.nattype.NaTType": lambda value: None,
+    "pandas.api.typing.NAType": lambda value: None,
+    "pandas._libs.missing.NAType": lambda value: None,
+}

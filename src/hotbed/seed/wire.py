@@ -1,0 +1,171 @@
+"""Frames on a child's channel and messages on a nursery's control socket.
+
+The law: one frame is a fixed header, a JSON `meta` and raw `body` bytes; its length is known
+from the header, so a reader allocates once and a writer never escapes anything. The parent
+shares this file: the format is written down once.
+
+A channel is a stream socket with one reader and one writer at each end. A control socket is
+SOCK_SEQPACKET: one message is one packet, and the descriptors it names arrive with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+from typing import Any, NamedTuple
+
+HEADER = struct.Struct("<BxxxIQ")  # kind, bytes of meta, bytes of body
+READ_SIZE = 65536  # one read takes any ordinary frame whole
+MESSAGE_LIMIT = 131072  # bytes in one control message; the kernel's default buffer is 212,992
+
+MAX_FDS = 8  # descriptors that travel with one control message
+
+# Parent to child.
+SETUP = 1  # how to become ready; only to a process that was not forked from a template
+REHEARSE = 2  # run the rehearsal and answer READY
+REQUEST = 3  # one execution
+# Child to parent.
+READY = 16  # rehearsed and waiting
+BEGAN = 17  # the request was read and its code starts now; sent when the request asks for it
+ANSWER = 18  # the result of an execution
+BROKEN = 19  # the set-up failed; meta says how
+
+KINDS_TO_PARENT = frozenset({READY, BEGAN, ANSWER, BROKEN})
+
+
+def encode(meta: dict[str, Any]) -> bytes:
+    """JSON in ASCII: lone surrogates, NaN and integers of any size survive it."""
+    return json.dumps(meta).encode("ascii")
+
+
+def decode(meta: bytes) -> dict[str, Any]:
+    """The inverse of `encode`."""
+    decoded: dict[str, Any] = json.loads(meta)
+    return decoded
+
+
+class Frame(NamedTuple):
+    """One message of a channel."""
+
+    kind: int
+    meta: bytes
+    body: bytes | bytearray | memoryview
+
+
+def pack(kind: int, meta: bytes = b"", body: bytes = b"") -> bytes:
+    """One frame as bytes."""
+    return HEADER.pack(kind, len(meta), len(body)) + meta + body
+
+
+class Channel:
+    """The child's end: blocking, one frame at a time.
+
+    `os.read` and `os.write` are bound when the class is made, before any user code can
+    replace them.
+    """
+
+    __slots__ = ("_pending", "fd")
+
+    _read = staticmethod(os.read)
+    _write = staticmethod(os.write)
+    _readv = staticmethod(os.readv)
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._pending = b""
+
+    def send(self, kind: int, meta: bytes = b"", body: bytes = b"") -> None:
+        """Write one frame whole.
+
+        Raises:
+            OSError: If the parent is gone.
+        """
+        self._write_all(HEADER.pack(kind, len(meta), len(body)) + meta if body else pack(kind, meta))
+        if body:
+            self._write_all(body)
+
+    def _write_all(self, data: bytes) -> None:
+        sent = self._write(self.fd, data)
+        if sent < len(data):
+            view = memoryview(data)
+            while sent < len(data):
+                sent += self._write(self.fd, view[sent:])
+
+    def receive(self) -> Frame | None:
+        """The next frame, or None when the parent has hung up."""
+        data = self._pending
+        while len(data) < HEADER.size:
+            more = self._read(self.fd, READ_SIZE)
+            if not more:
+                return None
+            data += more
+        kind, meta_size, body_size = HEADER.unpack_from(data)
+        end = HEADER.size + meta_size + body_size
+        if len(data) < end:
+            whole = bytearray(end)
+            whole[: len(data)] = data
+            view = memoryview(whole)
+            at = len(data)
+            while at < end:
+                count = self._readv(self.fd, [view[at:]])
+                if count == 0:
+                    return None
+                at += count
+            self._pending = b""
+            split = HEADER.size + meta_size
+            return Frame(kind, bytes(view[HEADER.size : split]), view[split:])
+        split = HEADER.size + meta_size
+        self._pending = data[end:]
+        return Frame(kind, data[HEADER.size : split], data[split:end])
+
+
+def send_message(sock: socket.socket, message: dict[str, Any], fds: list[int] | None = None) -> None:
+    """Send one control message, with the descriptors it speaks of.
+
+    Raises:
+        ValueError: If the message is longer than MESSAGE_LIMIT.
+        OSError: If the other end is gone.
+    """
+    data = json.dumps(message).encode()
+    if len(data) > MESSAGE_LIMIT:
+        raise ValueError(f"a control message of {len(data)} bytes exceeds {MESSAGE_LIMIT}")
+    if fds:
+        socket.send_fds(sock, [data], fds)
+    else:
+        sock.send(data)
+
+
+def receive_message(sock: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
+    """The next control message and its descriptors, or None when the other end is gone.
+
+    Raises:
+        BlockingIOError: If the socket does not block and nothing is there.
+    """
+    received = receive_packet(sock)
+    if received is None:
+        return None
+    data, fds = received
+    return json.loads(data), fds
+
+
+def receive_packet(sock: socket.socket, flags: int = 0) -> tuple[bytes, list[int]] | None:
+    """One packet and its descriptors, close-on-exec; None at the end.
+
+    `socket.recv_fds` drops its `flags` (CPython 3.9 to 3.13), so it neither sets close-on-exec
+    nor can it be told not to block.
+    """
+    space = socket.CMSG_LEN(MAX_FDS * struct.calcsize("i"))
+    try:
+        data, ancillary, _flags, _address = sock.recvmsg(
+            MESSAGE_LIMIT, space, flags | socket.MSG_CMSG_CLOEXEC
+        )
+    except ConnectionResetError:
+        return None
+    fds: list[int] = []
+    for level, kind, payload in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            count = len(payload) // struct.calcsize("i")
+            fds.extend(struct.unpack(f"{count}i", payload[: count * struct.calcsize("i")]))
+    return (data, fds) if data else None
