@@ -28,7 +28,7 @@ def verdict_of(exchange: Exchange, limits: Limits) -> tuple[Verdict, Answer | No
     if why is Close.ANSWERED and frame is not None:
         try:
             answer = classify.decode_answer(frame.meta)
-            value = json.loads(frame.body) if frame.body else None
+            value = json.loads(str(frame.body, "ascii")) if frame.body else None
         except (ProtocolError, ValueError, RecursionError) as error:
             return classify.violated(str(error)), None, None
         return classify.answered(answer), answer, value

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from hotbed.errors import RequestError
 from hotbed.model import Mode
 from hotbed.seed import values, wire
@@ -23,7 +25,7 @@ REQUEST_LIMIT = 1 << 30  # bytes of one encoded request
 class Request:
     """One execution as it will be sent.
 
-    frame, announced_frame: the encoded request; the second asks the child to say when it begins.
+    meta, body: the frame's parts; the body holds the inputs as JSON, then inputs that are bytes.
     affinity: workers that have served the same one are preferred.
     label: what `hotbed ps` says it is doing; holds no value of the caller's.
     """
@@ -36,10 +38,8 @@ class Request:
     label: str
 
     def frame(self, *, announce: bool) -> bytes:
-        """The bytes for the channel."""
-        # The meta ends in `"announce": false}`: patching it beats encoding a large request twice.
-        meta = self.meta[: -len(b"false}")] + b"true}" if announce else self.meta
-        return wire.pack(wire.REQUEST, meta, self.body)
+        """The bytes for the channel; `announce` asks the child to say when the code begins."""
+        return wire.pack(wire.ANNOUNCED_REQUEST if announce else wire.REQUEST, self.meta, self.body)
 
 
 def parse_mode(mode: str | Mode) -> Mode:
@@ -128,22 +128,32 @@ def _request(
     affinity: str,
     label: str,
 ) -> Request:
-    plain, blobs, body = _split_bytes(inputs)
+    data, blobs, raw = _encode_inputs(inputs) if inputs else (b"", {}, b"")
     meta = {
         **payload,
         "env": _variables(env),
         "seed": _seed(seed),
-        "inputs": plain,
+        "inputs_bytes": len(data),
         "blobs": blobs,
-        "announce": False,  # the last key: Request.frame relies on it
     }
-    encoded = _encode(meta)
-    if len(encoded) + len(body) > REQUEST_LIMIT:
+    body = data + raw
+    if len(body) > REQUEST_LIMIT:
         raise RequestError(
-            f"the request is {len(encoded) + len(body)} bytes long, the limit is {REQUEST_LIMIT}; "
-            "pass large data as a file"
+            f"the request is {len(body)} bytes long, the limit is {REQUEST_LIMIT}; pass large data as a file"
         )
-    return Request(mode, own, encoded, body, affinity, label)
+    return Request(mode, own, _encode_meta(meta), body, affinity, label)
+
+
+def _encode_meta(meta: dict[str, Any]) -> bytes:
+    try:
+        return msgspec.json.encode(meta)
+    except UnicodeEncodeError:  # a path or a variable that is not UTF-8, held as surrogates
+        return wire.encode(meta)
+
+
+def _encode_inputs(inputs: Mapping[str, Any]) -> tuple[bytes, dict[str, list[int]], bytes]:
+    plain, blobs, raw = _split_bytes(inputs)
+    return _encode(plain), blobs, raw
 
 
 def _split_bytes(inputs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, list[int]], bytes]:
@@ -163,9 +173,9 @@ def _split_bytes(inputs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, l
     return plain, blobs, b"".join(parts)
 
 
-def _encode(meta: dict[str, Any]) -> bytes:
+def _encode(plain: dict[str, Any]) -> bytes:
     try:
-        return json.dumps(meta, default=_convert).encode("ascii")
+        return _encoder.encode(plain).encode("ascii")
     except RecursionError:
         raise RequestError(
             "inputs are nested too deeply (about 1,000 levels is the limit); pass a flatter value"
@@ -182,6 +192,9 @@ def _convert(value: Any) -> Any:
             "inputs hold bytes inside a container; pass bytes as an input of their own, or as base64 text"
         )
     return values.convert(value)
+
+
+_encoder = json.JSONEncoder(default=_convert)
 
 
 def _variables(env: Mapping[str, str] | None) -> dict[str, str]:

@@ -7,7 +7,6 @@ A failure is reported with the package's own traceback, never swallowed.
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 import traceback
@@ -57,8 +56,6 @@ def become(setup: Setup) -> dict[str, Any]:
         after = surviving_threads()
         if len(after) > len(before):
             threads[name] = after
-    gc.collect()
-    gc.freeze()  # a collection in a child then leaves the inherited objects' pages alone
     return {
         "prefix": sys.prefix,
         "version": ".".join(map(str, sys.version_info[:3])),

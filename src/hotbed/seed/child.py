@@ -14,7 +14,7 @@ import sys
 import tempfile
 from typing import Any
 
-from . import capture, imports, kernel, perform, rehearse, reseed, wire
+from . import bootstrap, capture, imports, kernel, perform, rehearse, reseed, wire
 from .bootstrap import Setup
 
 _setup: Setup
@@ -28,6 +28,24 @@ def prepare(setup: Setup) -> None:
     rehearse.prepare(setup.warmup)
     imports.prepare()
     perform.prepare(trusted=setup.trusted)
+
+
+def rehearse_in_template(threads: dict[str, list[str]]) -> None:
+    """Run the rehearsal once before any fork: what it warms, every child inherits warm.
+
+    A small request to an unrehearsed child then takes less than half the time. Adds to
+    `threads` those that the warm-up snippet started and that no fork survives.
+
+    Raises:
+        BrokenError: If the warm-up snippet fails.
+    """
+    before = len(bootstrap.surviving_threads())
+    problem = rehearse.once(in_template=True)
+    if problem:
+        raise bootstrap.BrokenError(f"the warm-up snippet fails\n{problem}")
+    after = bootstrap.surviving_threads()
+    if len(after) > before:
+        threads["the warm-up snippet"] = after
 
 
 def main(order: dict[str, Any], fds: list[int]) -> None:
@@ -82,5 +100,5 @@ def _settle(process_id: int) -> None:
 
 
 def _rehearse(channel: wire.Channel) -> None:
-    problem = rehearse.once()
+    problem = rehearse.once(in_template=False)
     channel.send(wire.READY, wire.encode({"problem": problem}))

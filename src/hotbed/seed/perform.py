@@ -30,7 +30,7 @@ def prepare(*, trusted: bool) -> None:
 def answer(channel: wire.Channel, frame: wire.Frame, *, persistent: bool) -> None:
     """Perform one request and send its answer."""
     request = wire.decode(frame.meta)
-    if request["announce"]:
+    if frame.kind == wire.ANNOUNCED_REQUEST:
         channel.send(wire.BEGAN)
     meta, body = perform(request, frame.body, persistent=persistent)
     channel.send(wire.ANSWER, meta, body)
@@ -42,14 +42,15 @@ def perform(request: dict[str, Any], body: Any, *, persistent: bool) -> tuple[by
     saved = {name: os.environ.get(name) for name in variables} if persistent else {}
     home = os.getcwd() if persistent else ""
     before = resource.getrusage(resource.RUSAGE_SELF)
-    os.environ.update(variables)
+    if variables:
+        os.environ.update(variables)
     if request["seed"] is not None:
         reseed.from_number(request["seed"])
     capture.install()
     imports.begin()
     started = _perf_counter()
     try:
-        outcome = _attempt(request, body, persistent=persistent)
+        outcome = _attempt(request, body)
         if not persistent:
             atexit._run_exitfuncs()  # those of the user's code: the template's are gone
     except BaseException as error:  # the border: nothing of user code passes it
@@ -69,8 +70,8 @@ def perform(request: dict[str, Any], body: Any, *, persistent: bool) -> tuple[by
     return wire.encode(meta), value
 
 
-def _attempt(request: dict[str, Any], body: Any, *, persistent: bool) -> Outcome:
-    inputs = values.unpack(request["inputs"], request["blobs"], body)
+def _attempt(request: dict[str, Any], body: Any) -> Outcome:
+    inputs = values.unpack(body, request["inputs_bytes"], request["blobs"])
     if request["op"] == "call":
         return call.call(request, inputs)
     return run.run(request["code"], inputs)

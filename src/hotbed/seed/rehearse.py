@@ -15,6 +15,7 @@ from typing import Any
 from . import perform, run, wire
 
 _CODE = "import sys\ndef f(x):\n    return {'n': [x, 0.5, 'text']}\nresult = f(len(inputs_of_rehearsal))"
+_INPUTS = b'{"inputs_of_rehearsal": "text"}'
 _request: bytes = b""
 _warmup: Any = None
 _warmup_source = ""
@@ -26,11 +27,10 @@ def prepare(warmup: str) -> None:
     request = {
         "op": "run",
         "code": _CODE,
-        "inputs": {"inputs_of_rehearsal": "text"},
+        "inputs_bytes": len(_INPUTS),
         "blobs": {},
         "env": {},
         "seed": None,
-        "announce": False,
     }
     _request = wire.encode(request)
     _warmup_source = warmup
@@ -41,8 +41,11 @@ def prepare(warmup: str) -> None:
             _warmup = None  # `once` reports it, with its own words
 
 
-def once() -> str:
-    """Rehearse; returns what went wrong in the warm-up snippet, "" if nothing did."""
+def once(*, in_template: bool) -> str:
+    """Rehearse; returns what went wrong in the warm-up snippet, "" if nothing did.
+
+    In a template the exit hooks of its packages stay where they are, for its own end.
+    """
     main = sys.modules["__main__"]
     problem = ""
     saved = os.dup(1), os.dup(2)
@@ -50,7 +53,7 @@ def once() -> str:
     try:
         os.dup2(null, 1)
         os.dup2(null, 2)
-        perform.perform(wire.decode(_request), b"", persistent=False)
+        perform.perform(wire.decode(_request), _INPUTS, persistent=in_template)
         if _warmup_source:
             problem = _warm_up()
         sys.stdout.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from typing import Any
 
@@ -20,10 +21,13 @@ def main() -> None:
     setup = bootstrap.Setup.of(message)
     try:
         report = bootstrap.become(setup)
+        child.prepare(setup)
+        child.rehearse_in_template(report["threads"])
     except bootstrap.BrokenError as error:
         nursery.tell({"op": "broken", "error": str(error)})
         return
-    child.prepare(setup)
+    gc.collect()
+    gc.freeze()  # a collection in a child then leaves the inherited objects' pages alone
     nursery.tell({"op": "ready", **report})
     nursery.serve()
 

@@ -57,10 +57,14 @@ def encode(value: Any) -> bytes:
         ) from None
 
 
-def unpack(inputs: dict[str, Any], blobs: dict[str, list[int]], body: Any) -> dict[str, Any]:
-    """The inputs of a request; `blobs` says which are bytes of the body: name -> [start, end]."""
+def unpack(body: Any, inputs_bytes: int, blobs: dict[str, list[int]]) -> dict[str, Any]:
+    """The inputs of a request from its body: JSON first, then the bytes that `blobs` names.
+
+    `blobs` is name -> [start, end], counted from the end of the JSON.
+    """
+    inputs: dict[str, Any] = json.loads(str(body[:inputs_bytes], "ascii")) if inputs_bytes else {}
     for name, (start, end) in blobs.items():
-        inputs[name] = bytes(body[start:end])
+        inputs[name] = bytes(body[inputs_bytes + start : inputs_bytes + end])
     return inputs
 
 

@@ -26,9 +26,10 @@ MAX_FDS = 8  # descriptors that travel with one control message
 SETUP = 1  # how to become ready; only to a process that was not forked from a template
 REHEARSE = 2  # run the rehearsal and answer READY
 REQUEST = 3  # one execution
+ANNOUNCED_REQUEST = 4  # the same; BEGAN is awaited
 # Child to parent.
 READY = 16  # rehearsed and waiting
-BEGAN = 17  # the request was read and its code starts now; sent when the request asks for it
+BEGAN = 17  # an announced request was read and its code starts now
 ANSWER = 18  # the result of an execution
 BROKEN = 19  # the set-up failed; meta says how
 
@@ -40,9 +41,9 @@ def encode(meta: dict[str, Any]) -> bytes:
     return json.dumps(meta).encode("ascii")
 
 
-def decode(meta: bytes) -> dict[str, Any]:
+def decode(meta: bytes | bytearray | memoryview) -> dict[str, Any]:
     """The inverse of `encode`."""
-    decoded: dict[str, Any] = json.loads(meta)
+    decoded: dict[str, Any] = json.loads(str(meta, "utf-8"))  # bytes would be sniffed for UTF-16
     return decoded
 
 
