@@ -12,7 +12,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import Any, Literal
 
 import msgspec
@@ -29,17 +29,15 @@ _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*\Z")
 WARMUP_LIMIT = 65536  # bytes: the snippet travels in one control message
 
 
-class Mode(str, Enum):
+class Mode(StrEnum):
     """How an execution gets its process."""
 
     FRESH = "fresh"
     WORKER = "worker"
     ONESHOT = "oneshot"
 
-    __str__ = str.__str__
 
-
-class Status(str, Enum):
+class Status(StrEnum):
     """How an execution ended."""
 
     OK = "ok"
@@ -49,10 +47,8 @@ class Status(str, Enum):
     CANCELLED = "cancelled"
     REJECTED = "rejected"
 
-    __str__ = str.__str__
 
-
-class ErrorKind(str, Enum):
+class ErrorKind(StrEnum):
     """Whose fault a failed execution is, and so which exception `raise_for_error` raises."""
 
     RAISED = "raised"
@@ -63,8 +59,6 @@ class ErrorKind(str, Enum):
     CRASHED = "crashed"
     CANCELLED = "cancelled"
     LOST = "lost"
-
-    __str__ = str.__str__
 
 
 def parse_size(value: int | str, name: str) -> int:

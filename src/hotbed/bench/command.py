@@ -16,6 +16,7 @@ from hotbed.bench.row import Row
 from hotbed.bench.tables import Table, met_text, ratio_cells, tables
 from hotbed.bench.verdict import Outcome
 
+REPORT_ONLY = ("quartiles", "overall")  # a terminal is narrow
 RESULTS, REPORT = "benchmark-results.json", "benchmark-report.md"
 
 
@@ -63,16 +64,19 @@ def _run(command: str, chosen: Sequence[Row], *, quick: bool) -> Run:
     date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     started = time.monotonic()
     outcomes = []
+    pace = QUICK if quick else FULL
     for index, row in enumerate(chosen, 1):
+        shares_left = sum(later.share for later in chosen[index - 1 :])
+        budget_s = pace.budget_s(row.share, shares_left, time.monotonic() - started)
         _tell(f"[{index}/{len(chosen)}] {row.id}: {row.sentence}")
-        outcome = measure(row, QUICK if quick else FULL, _tell)
+        outcome = measure(row, pace, budget_s, _tell)
         _tell(_summary(outcome))
         outcomes.append(outcome)
     return Run(command, date, here, outcomes, time.monotonic() - started)
 
 
 def _summary(outcome: Outcome) -> str:
-    lines = [f"    {outcome.rounds} rounds, {outcome.wall_s:.1f} s"]
+    lines = [f"    {outcome.rounds} rounds, {outcome.wall_s:.1f} s, {outcome.stolen:.0%} of it stolen"]
     for verdict in outcome.verdicts:
         if verdict.comparison.bar is not None:
             what = ratio_cells(outcome.row.kind, verdict)[0]
@@ -93,11 +97,11 @@ def _show(table: Table) -> None:
         _show_plain(table)
         return
     grid = Grid(title=table.title, caption=table.caption, title_justify="left", caption_justify="left")
-    for head in table.heads:
-        grid.add_column(head, overflow="fold")
+    shown = [index for index, head in enumerate(table.heads) if head not in REPORT_ONLY]
+    for index in shown:
+        grid.add_column(table.heads[index], overflow="fold")
     for cells in table.lines:
-        style = "red" if cells[-1] == "NO" else None
-        grid.add_row(*cells, style=style)
+        grid.add_row(*[cells[index] for index in shown], style="red" if cells[-1] == "NO" else None)
     Console().print(grid)
 
 

@@ -77,10 +77,6 @@ class Ratio:
     high: float
     overall: float
 
-    def inverse(self) -> Ratio:
-        """The same comparison seen from the other side."""
-        return Ratio(1 / self.by_round, 1 / self.high, 1 / self.low, 1 / self.overall)
-
 
 def ratio(above: Sequence[Sequence[float]], below: Sequence[Sequence[float]], q: float = 0.5) -> Ratio:
     """`above` over `below`, each a list of rounds, each round a list of positive samples.

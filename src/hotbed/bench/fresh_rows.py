@@ -14,23 +14,22 @@ CORES = len(os.sched_getaffinity(0))
 CALLERS = 2 * CORES
 
 
-def fresh(name: str, scenario: Scenario, *, standby: int = 2, callers: int = 1, batch: int = 10) -> Entrant:
+def fresh(name: str, scenario: Scenario, *, standby: int = 2, callers: int = 1) -> Entrant:
     """hotbed's fresh mode on a program."""
-    return _program(name, scenario, "fresh", standby=standby, callers=callers, batch=batch)
+    return _program(name, scenario, "fresh", standby=standby, callers=callers)
 
 
 def worker(name: str, scenario: Scenario) -> Entrant:
     """hotbed's worker mode on the same program."""
-    return _program(name, scenario, "worker", standby=0, callers=1, batch=10)
+    return _program(name, scenario, "worker", standby=0, callers=1)
 
 
-def _program(name: str, scenario: Scenario, mode: str, *, standby: int, callers: int, batch: int) -> Entrant:
+def _program(name: str, scenario: Scenario, mode: str, *, standby: int, callers: int) -> Entrant:
     options = {**scenario.options, "mode": mode, "standby": standby}
     return Entrant(
         name,
         "hotbed.bench.engines:program",
         options,
-        batch=batch,
         callers=callers,
         needs=scenario.preload,
     )
@@ -59,7 +58,6 @@ def paced_trivial(id_: str, preload: tuple[str, ...], what: str) -> Row:
             "forkserver process per call",
             "hotbed.bench.peers:forkserver",
             {"args": [1, 2], "preload": list(preload)},
-            batch=5,
             needs=preload,
         ),
         Entrant(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -25,8 +26,18 @@ END_LIMIT_S = 10.0  # an engine or a pool closes its processes in much less
 READ_SIZE = 1 << 16
 
 
+_PATH = re.compile(r"(?<![\w.])/[^\s:'\"]+/[^\s:'\"]*")
+
+
 class GuestError(Exception):
     """A guest could not be opened, failed at its work, or did not answer in time."""
+
+
+def without_paths(message: str) -> str:
+    """The first and the last line of a message, without paths: it goes into a published report."""
+    lines = [line.strip() for line in message.strip().splitlines()] or [""]
+    text = lines[0] if len(lines) == 1 else f"{lines[0]} ... {lines[-1]}"
+    return _PATH.sub("<path>", text)
 
 
 def command(entrant: Entrant) -> list[str]:
@@ -52,7 +63,7 @@ class Guest:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._orders = self._process.stdin
-        self._answers = self._process.stdout.fileno()
+        self._answers = self._process.stdout
         self._pidfd = os.pidfd_open(self._process.pid)
         self._pending = b""
 
@@ -86,10 +97,10 @@ class Guest:
         while b"\n" not in self._pending:
             # The pipe alone would not tell: children of a dead guest hold its other end open.
             readable, _, _ = select.select(
-                [self._answers, self._pidfd], [], [], max(0.0, deadline - time.monotonic())
+                [self._answers.fileno(), self._pidfd], [], [], max(0.0, deadline - time.monotonic())
             )
-            if self._answers in readable:
-                data = os.read(self._answers, READ_SIZE)
+            if self._answers.fileno() in readable:
+                data = os.read(self._answers.fileno(), READ_SIZE)
                 self._pending += data
                 if data:
                     continue
@@ -97,7 +108,7 @@ class Guest:
         line, _, self._pending = self._pending.partition(b"\n")
         answer: dict[str, Any] = json.loads(line)
         if "failed" in answer:
-            raise GuestError(str(answer["failed"]).splitlines()[0])
+            raise GuestError(without_paths(answer["failed"]))
         return answer
 
     def errors(self) -> str:
@@ -107,7 +118,7 @@ class Guest:
 
     def _why(self, what: str) -> str:
         lines = self.errors().strip().splitlines()
-        return f"{what}: {lines[-1]}" if lines else what
+        return without_paths(f"{what}: {lines[-1]}" if lines else what)
 
     def close(self) -> None:
         """Let it end by itself, kill what has not, reap it. May be called twice."""
@@ -128,5 +139,5 @@ class Guest:
                 pass
             self._process.wait()
             os.close(self._pidfd)
-            os.close(self._answers)
+            self._answers.close()
             self._errors.close()

@@ -33,6 +33,27 @@ class Machine:
     packages: dict[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class ProcessorTime:
+    """All processors' time since the machine started, in the kernel's ticks."""
+
+    total: int
+    stolen: int
+
+    def stolen_since(self, before: ProcessorTime) -> float:
+        """The part of the time since `before` in which the host ran other guests instead of us."""
+        passed = self.total - before.total
+        return (self.stolen - before.stolen) / passed if passed > 0 else 0.0
+
+
+def processor_time() -> ProcessorTime:
+    """The first line of /proc/stat; its eighth number is the stolen time."""
+    words = _read(Path("/proc/stat")).partition("\n")[0].split()
+    # The last two, time spent on guests of ours, are part of the first two.
+    ticks = [int(word) for word in words[1:9]]
+    return ProcessorTime(sum(ticks), ticks[7] if len(ticks) == 8 else 0)
+
+
 def here() -> Machine:
     """This machine, now."""
     info = _read(Path("/proc/cpuinfo"))

@@ -15,7 +15,7 @@ from hotbed.bench.figures import flat, median, summarise
 from hotbed.bench.machine import Machine
 from hotbed.bench.row import Kind
 from hotbed.bench.tables import MEGABYTE, NOTHING, Table, ceiling, main_figure, number, tables, times
-from hotbed.bench.verdict import Outcome, Verdict
+from hotbed.bench.verdict import Outcome, Samples, Verdict
 
 READING = """\
 Entrants of a row run in processes of their own and take turns in short batches, in changing order.
@@ -23,7 +23,7 @@ Entrants of a row run in processes of their own and take turns in short batches,
 its quartiles over the rounds, **overall** is the ratio of the quantiles of all samples. Where the three
 disagree, the machine was disturbed. A bar is held against **ratio**; one at p95 against the ratio of all
 samples. A dash in place of p95 or p99 means fewer than 20 or 100 samples. "1.5x its time" is contender
-over baseline, "3x quicker" baseline over contender."""
+over baseline, "3x as quick" baseline over contender."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +48,13 @@ class Run:
 def markdown(run: Run) -> str:
     """The whole report."""
     met, missed, unknown = run.tally
+    wall_s = sum(outcome.wall_s for outcome in run.outcomes) or 1.0
+    stolen = sum(outcome.stolen * outcome.wall_s for outcome in run.outcomes) / wall_s
     parts = [
         "# hotbed benchmark",
         f"```sh\n{run.command}\n```",
-        f"{run.date}, {run.wall_s:.0f} s. **{met} bars met, {missed} not met, {unknown} not measured.**",
+        f"{run.date}, {run.wall_s:.0f} s, {stolen:.0%} of the processors' time stolen by other guests of the "
+        f"host. **{met} bars met, {missed} not met, {unknown} not measured.**",
         _markdown_table(Table("", "", ("machine", ""), tuple(facts(run.machine)))),
         READING,
     ]
@@ -83,36 +86,35 @@ def _details(outcome: Outcome) -> list[str]:
     heads = ("entrant", *_unit_heads(row.kind), "samples")
     lines = []
     for entrant in row.entrants:
-        name = entrant.name
-        if name in outcome.absent:
-            lines.append((name, outcome.absent[name], *[NOTHING] * (len(heads) - 2)))
-            continue
-        samples = outcome.samples[name]
-        if row.kind is Kind.MEMORY:
-            found = flat(samples.rounds)
-            cells = (
-                main_figure(row.kind, samples, 0.5),
-                f"{number(min(found) / MEGABYTE)}-{number(max(found) / MEGABYTE)}",
-                number(median(samples.shared) / MEGABYTE),
-            )
-            lines.append((name, *cells, str(len(found))))
-        elif row.kind is Kind.SATURATED:
-            rates = flat(samples.rounds)
-            cells = (
-                main_figure(row.kind, samples, 0.5),
-                f"{min(rates):,.0f}-{max(rates):,.0f}",
-                times(samples.seconds),
-            )
-            lines.append((name, *cells, str(len(samples.seconds))))
+        if entrant.name in outcome.absent:
+            lines.append((entrant.name, outcome.absent[entrant.name], *[NOTHING] * (len(heads) - 2)))
         else:
-            lines.append((name, times(samples.seconds), str(len(samples.seconds))))
+            lines.append((entrant.name, *_own_line(row.kind, outcome.samples[entrant.name])))
     described = (
-        f"{row.sentence[0].upper()}{row.sentence[1:]}. {row.kind.capitalize()}, {outcome.rounds} rounds."
+        f"{row.sentence[0].upper()}{row.sentence[1:]}. {row.kind.capitalize()}, {outcome.rounds} rounds, "
+        f"{outcome.stolen:.0%} of the processors' time stolen."
     )
     parts = [f"### {row.id}", described]
     if row.note:
         parts.append(row.note)
     return [*parts, f"`{row.command}`", _markdown_table(Table("", "", heads, tuple(lines)))]
+
+
+def _own_line(kind: Kind, samples: Samples) -> tuple[str, ...]:
+    if kind is Kind.MEMORY:
+        found = flat(samples.rounds)
+        return (
+            main_figure(kind, samples, 0.5),
+            f"{number(min(found) / MEGABYTE)}-{number(max(found) / MEGABYTE)}",
+            number(median(samples.shared) / MEGABYTE),
+            str(len(found)),
+        )
+    count = str(len(samples.seconds))
+    if kind is Kind.SATURATED:
+        rates = flat(samples.rounds)
+        spread = f"{min(rates):,.0f}-{max(rates):,.0f}"
+        return (main_figure(kind, samples, 0.5), spread, times(samples.seconds), count)
+    return (times(samples.seconds), count)
 
 
 def _unit_heads(kind: Kind) -> tuple[str, ...]:
@@ -153,6 +155,7 @@ def _row(outcome: Outcome) -> dict[str, Any]:
         "kind": row.kind.value,
         "command": row.command,
         "rounds": outcome.rounds,
+        "stolen": round(outcome.stolen, 4),
         "entrants": [_entrant(outcome, entrant.name) for entrant in row.entrants],
         "comparisons": [_comparison(verdict) for verdict in outcome.verdicts],
         "ceiling": None if top is None else dataclasses.asdict(top),

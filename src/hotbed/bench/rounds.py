@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hotbed.bench import guest, template
+from hotbed.bench import guest, machine, template
 from hotbed.bench.guest import Guest, GuestError
 from hotbed.bench.peers import EXTRA
 from hotbed.bench.row import GAP_S, Entrant, Kind, Row
@@ -25,17 +25,30 @@ from hotbed.bench.verdict import Outcome, Samples, disagreement
 SETTLE_S = 0.1
 
 
+Tell = Callable[[str], None]  # hears of what goes wrong, while it does
+
+
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How long a row of share 1 is measured, and in what portions."""
+    """How long things are measured, and in what portions.
 
+    total_s: for all rows. row_s: at most for a row of share 1, the start of its processes
+    included. load_s: of one entrant's turn in a saturated row.
+    """
+
+    total_s: float
     row_s: float
     least_rounds: int
-    load_s: float  # of one entrant's turn in a saturated row
+    load_s: float
+
+    def budget_s(self, share: float, shares_left: float, elapsed_s: float) -> float:
+        """Seconds for the next row: its part of what is left, so that slow rows shorten later ones."""
+        left_s = max(0.0, self.total_s - elapsed_s)
+        return min(self.row_s * share, left_s * share / shares_left)
 
 
-QUICK = Pace(row_s=4.0, least_rounds=3, load_s=0.5)
-FULL = Pace(row_s=24.0, least_rounds=5, load_s=1.0)
+QUICK = Pace(total_s=160.0, row_s=9.0, least_rounds=3, load_s=0.4)
+FULL = Pace(total_s=690.0, row_s=38.0, least_rounds=5, load_s=0.8)
 
 
 def turns(names: Sequence[str], number: int) -> list[str]:
@@ -51,13 +64,13 @@ def absence(entrant: Entrant) -> str:
     return f"not installed: {EXTRA}" if missing else ""
 
 
-def measure(row: Row, pace: Pace, tell: Callable[[str], None] = lambda text: None) -> Outcome:
-    """Open a row's entrants, let them take turns, close them.
+def measure(row: Row, pace: Pace, budget_s: float, tell: Tell) -> Outcome:
+    """Open a row's entrants, let them take turns for the rest of `budget_s`, close them.
 
     An entrant that is not installed or fails is left out with its reason. `tell` hears what a
     failing one wrote to stderr.
     """
-    started = time.monotonic()
+    started, before = time.monotonic(), machine.processor_time()
     absent: dict[str, str] = {}
     open_: dict[str, Party] = {}
     with contextlib.ExitStack() as stack:
@@ -84,15 +97,20 @@ def measure(row: Row, pace: Pace, tell: Callable[[str], None] = lambda text: Non
             tell(f"{row.id}: {problem}")
             absent |= dict.fromkeys(open_, f"the entrants did not do the same work: {problem}")
             open_ = {}
-        samples, rounds = _take_turns(row, pace, open_, absent, tell)
-    return Outcome(row, samples, absent, rounds, time.monotonic() - started)
+        samples, rounds = _take_turns(row, pace, started + budget_s, open_, absent, tell)
+    stolen = machine.processor_time().stolen_since(before)
+    return Outcome(row, samples, absent, rounds, time.monotonic() - started, stolen)
 
 
 def _take_turns(
-    row: Row, pace: Pace, parties: dict[str, Party], absent: dict[str, str], tell: Callable[[str], None]
+    row: Row,
+    pace: Pace,
+    until: float,
+    parties: dict[str, Party],
+    absent: dict[str, str],
+    tell: Tell,
 ) -> tuple[dict[str, Samples], int]:
     samples = {name: Samples() for name in parties}
-    until = time.monotonic() + pace.row_s * row.share
     number = 0
     while samples and (number < pace.least_rounds or time.monotonic() < until):
         for name in turns(list(parties), number):

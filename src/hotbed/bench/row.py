@@ -67,7 +67,7 @@ class Entrant:
     name: str
     opener: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
-    batch: int = 10
+    batch: int = 5
     callers: int = 1
     copies: int = 1
     needs: tuple[str, ...] = ()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from hotbed.bench.fresh_rows import fresh, worker
@@ -20,10 +19,10 @@ def standard(name: str, sentence: str, bar: float | None) -> Row:
     """One program of scenario.py, from the same text everywhere."""
     scenario = SCENARIOS[name]
     entrants = (
-        replace(fresh(FRESH, scenario), batch=5),
-        replace(worker(WORKER, scenario), batch=5),
+        fresh(FRESH, scenario),
+        worker(WORKER, scenario),
         Entrant(DIRECT, "hotbed.bench.floors:direct", scenario.options, batch=1, needs=scenario.preload),
-        Entrant(WARM, "hotbed.bench.floors:warm", scenario.options, batch=5, needs=scenario.preload),
+        Entrant(WARM, "hotbed.bench.floors:warm", scenario.options, needs=scenario.preload),
     )
     return _row(name, sentence, entrants, at_least(bar) if bar else None)
 
@@ -38,10 +37,10 @@ def provider() -> Row:
     options = {"name": "call_api", "args": args}
     opener = "hotbed.bench.engines:function"
     entrants = (
-        Entrant(FRESH, opener, {**options, "mode": "fresh"}, batch=5),
-        Entrant(WORKER, opener, {**options, "mode": "worker"}, batch=5),
+        Entrant(FRESH, opener, {**options, "mode": "fresh"}),
+        Entrant(WORKER, opener, {**options, "mode": "worker"}),
         Entrant(DIRECT, "hotbed.bench.floors:direct_provider", {"args": args}, batch=1),
-        Entrant(WARM, "hotbed.bench.floors:function", options, batch=5),
+        Entrant(WARM, "hotbed.bench.floors:function", options),
     )
     return _row(
         "provider", "a provider's call_api(prompt, options, context) that returns a dict", entrants, None

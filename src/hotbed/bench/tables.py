@@ -13,6 +13,7 @@ from hotbed.bench.row import Bar, Kind, Sense
 from hotbed.bench.verdict import Outcome, Samples, Verdict
 
 NOTHING = "–"
+SHORT = 90  # characters of a reason in a table; the row's own section has all of it
 MEGABYTE = 1_000_000
 
 
@@ -151,7 +152,7 @@ def ratio_cells(kind: Kind, verdict: Verdict) -> tuple[str, str, str]:
     if kind is Kind.SATURATED:
         meaning = "of its rate"
     elif verdict.sense is Sense.AT_LEAST:
-        meaning = "less" if kind is Kind.MEMORY else "quicker"
+        meaning = "less" if kind is Kind.MEMORY else "as quick"
     else:
         meaning = "its size" if kind is Kind.MEMORY else "its time"
     quartiles = NOTHING if verdict.comparison.q != 0.5 else f"{number(found.low)}-{number(found.high)}"
@@ -174,16 +175,16 @@ def bar_text(kind: Kind, bar: Bar | None, q: float, *, absolute: bool) -> str:
 def met_text(verdict: Verdict) -> str:
     """Yes, no, or why it is not known."""
     if verdict.reason:
-        return verdict.reason
+        return verdict.reason if len(verdict.reason) <= SHORT else verdict.reason[: SHORT - 1] + "…"
     return NOTHING if verdict.met is None else "yes" if verdict.met else "NO"
 
 
 def number(value: float) -> str:
     """Three significant digits, and never an exponent."""
-    if value >= 100:
+    if value >= 99.95:
         return f"{value:,.0f}"
-    if value >= 10:
+    if value >= 9.995:
         return f"{value:.1f}"
-    if value >= 1:
+    if value >= 0.9995:
         return f"{value:.2f}"
     return f"{value:.3f}"

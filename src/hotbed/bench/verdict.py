@@ -52,13 +52,17 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A row with what was measured: samples by entrant, reasons by absent entrant."""
+    """A row with what was measured: samples by entrant, reasons by absent entrant.
+
+    stolen: the part of the processors' time that other guests of the same host took meanwhile.
+    """
 
     row: Row
     samples: Mapping[str, Samples]
     absent: Mapping[str, str]
     rounds: int
     wall_s: float
+    stolen: float
 
     @property
     def verdicts(self) -> list[Verdict]:
@@ -78,9 +82,10 @@ def judge(outcome: Outcome, comparison: Comparison) -> Verdict:
     if comparison.baseline is None:
         value = median(flat(contender))
         return Verdict(comparison, sense, value=value, met=_holds(sense, value, bar.value) if bar else None)
-    found = ratio(contender, outcome.samples[comparison.baseline].rounds, comparison.q)
-    if sense is not natural:
-        found = found.inverse()
+    baseline = outcome.samples[comparison.baseline].rounds
+    # Less time and less memory are better, more executions a second are: "at least" asks for better.
+    above, below = (contender, baseline) if sense is natural else (baseline, contender)
+    found = ratio(above, below, comparison.q)
     return Verdict(comparison, sense, found, met=_holds(sense, found.by_round, bar.value) if bar else None)
 
 

@@ -9,13 +9,13 @@ from hotbed.bench.row import Comparison, Entrant, Kind, Row, at_least, at_most
 ADD: dict[str, Any] = {"function": "add", "args": [1, 2]}
 
 
-def call(name: str, *, batch: int = 50, callers: int = 1) -> Entrant:
+def call(name: str, *, batch: int = 20, callers: int = 1) -> Entrant:
     """hotbed's worker mode on the smallest function."""
     options = {"name": "add", "args": [1, 2], "mode": "worker"}
     return Entrant(name, "hotbed.bench.engines:function", options, batch=batch, callers=callers)
 
 
-def executor(*, batch: int = 50, callers: int = 1) -> Entrant:
+def executor(*, batch: int = 20, callers: int = 1) -> Entrant:
     """The standard library's pool on the same function."""
     return Entrant("ProcessPoolExecutor", "hotbed.bench.peers:executor", ADD, batch=batch, callers=callers)
 
@@ -30,10 +30,10 @@ def back_to_back() -> Row:
         (
             call(contender),
             executor(),
-            Entrant("Pebble", "hotbed.bench.peers:pebble", ADD, batch=50, needs=("pebble",)),
-            Entrant("mpire", "hotbed.bench.peers:mpire", ADD, batch=50, needs=("mpire",)),
-            Entrant("loky", "hotbed.bench.peers:loky", ADD, batch=50, needs=("loky",)),
-            Entrant("raw socket ping", "hotbed.bench.floors:ping", batch=50, works=False),
+            Entrant("Pebble", "hotbed.bench.peers:pebble", ADD, batch=20, needs=("pebble",)),
+            Entrant("mpire", "hotbed.bench.peers:mpire", ADD, batch=20, needs=("mpire",)),
+            Entrant("loky", "hotbed.bench.peers:loky", ADD, batch=20, needs=("loky",)),
+            Entrant("raw socket ping", "hotbed.bench.floors:ping", batch=20, works=False),
         ),
         (
             Comparison(contender, "ProcessPoolExecutor", at_least(2.5)),
@@ -71,24 +71,24 @@ def array(function: str, sentence: str, *, bar: bool) -> Row:
                 "hotbed worker call, trusted",
                 "hotbed.bench.engines:function",
                 {**options, "mode": "worker"},
-                batch=5,
+                batch=3,
                 needs=needs,
             ),
             Entrant(
                 "hotbed fresh call, trusted",
                 "hotbed.bench.engines:function",
                 {**options, "mode": "fresh"},
-                batch=5,
+                batch=3,
                 needs=needs,
             ),
             Entrant(
-                base, "hotbed.bench.floors:function", {"name": function, "args": None}, batch=5, needs=needs
+                base, "hotbed.bench.floors:function", {"name": function, "args": None}, batch=3, needs=needs
             ),
             Entrant(
                 "ProcessPoolExecutor",
                 "hotbed.bench.peers:executor",
                 {"function": function, "args": None},
-                batch=5,
+                batch=3,
                 needs=needs,
             ),
         ),

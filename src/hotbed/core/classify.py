@@ -13,8 +13,15 @@ import msgspec
 from hotbed.core.frames import ProtocolError
 from hotbed.model import ErrorInfo, ErrorKind, Status
 
-
 SIGKILL = 9
+
+
+class SharedResult(msgspec.Struct):
+    """Where a trusted child has put its value's large buffers; `layout` is [offset, size] each."""
+
+    layout: list[list[int]]
+    new: bool
+    kept: bool
 
 
 class Answer(msgspec.Struct):
@@ -29,6 +36,7 @@ class Answer(msgspec.Struct):
     cpu_s: float
     peak_bytes: int
     imports: list[str]
+    shared: SharedResult | None = None
 
 
 _answers = msgspec.json.Decoder(Answer)

@@ -35,6 +35,7 @@ from hotbed.model import Mode
 CALM_S = 0.010  # without a submission for so long, unrehearsed children get their rehearsal
 FREE_RESTARTS = 3  # deaths of a template in a row that callers do not notice
 LEARNED_LIMIT = 256  # modules; a template that imports more than this serves no one better
+ALIVE = (TemplateState.STARTING, TemplateState.READY)  # there is a process to retire
 SERVICE_WEIGHT = 0.1  # of the newest sample in the running mean of service times
 
 
@@ -85,14 +86,14 @@ class Plan:
         for shelf in self.shelves.values():
             if self._restarting(shelf):
                 times.append(shelf.retry_at)
-            if shelf.pressed:
+            if self._catches_up(shelf):
                 times.append(shelf.used_at + CALM_S)
-            if shelf.standby or shelf.template is TemplateState.READY:
-                times.append(shelf.used_at + self.pool.idle_timeout)
-            if len(shelf.idle_workers) > self.pool.min_workers:
-                times.append(self.children[shelf.idle_workers[0]].idle_since + self.pool.idle_timeout)
-        future = [time for time in times if time > now]
-        return min(future) if future else (now if times else None)
+            if (idle_at := self._idle_at(shelf)) is not None:
+                times.append(idle_at)
+            if (spare := self._spare_worker(shelf)) is not None:
+                times.append(spare.idle_since + self.pool.idle_timeout)
+        # What is overdue is due now: a tick that came just too early must not cost it its turn.
+        return max(now, min(times)) if times else None
 
     # Facts from callers.
 
@@ -144,17 +145,18 @@ class Plan:
         return True
 
     def finished(self, ticket_id: TicketId, now: float, *, reusable: bool) -> list[Action]:
-        """Take a child back after its execution; `reusable` says that a worker is sound."""
+        """Take a child back after its execution; `reusable` says that it is sound still."""
         ticket = self._tickets.pop(ticket_id)
         child = self.children[self._child_of(ticket)]
         shelf = self.shelves[ticket.environment]
         sample_s = now - ticket.leased_at
         self._service_s += SERVICE_WEIGHT * (sample_s - self._service_s) if self._service_s else sample_s
-        shelf.failures = 0
+        oneshot = child.mode is Mode.ONESHOT
+        if reusable and not oneshot and child.generation == shelf.generation:
+            shelf.failures = 0  # only an answer speaks for the template, and only for its own
         actions = self._take_back(child, shelf, now, reusable=reusable)
         actions += self._serve_queue(now)
-        actions += self._refill(shelf, now)
-        return actions
+        return actions if oneshot else actions + self._refill(shelf, now)
 
     def lost(self, ticket_id: TicketId, now: float) -> list[Action]:
         """Take a lease back whose execution never began: the ticket goes on at the front."""
@@ -205,44 +207,34 @@ class Plan:
             shelf.failures += 1
             if shelf.failures > FREE_RESTARTS:
                 reason = "its processes end while they start"
-                return actions + self._break(shelf, reason, now, jitter=0.5, died=True)
+                return actions + self._blame(shelf, reason, now, jitter=0.5, died=True)
         return actions + self._refill(shelf, now)
 
     def child_broken(self, child_id: ChildId, reason: str, now: float, jitter: float) -> list[Action]:
-        """An interpreter could not be set up: a preloaded module fails."""
+        """A child could not become ready: a preloaded module or the warm-up snippet fails."""
         child = self.children.get(child_id)
-        if child is None:
+        if child is None or child.state is not State.STARTING:
             return []
         shelf = self.shelves[child.environment]
-        if shelf.learned:  # not asked for by the caller: go on without
-            shelf.unfit |= set(shelf.learned)
-            shelf.learned = ()
-            return [*self._forget(child), *self._refill(shelf, now)]
-        return self._forget(child) + self._break(shelf, reason, now, jitter=jitter, died=False)
+        return self._forget(child) + self._blame(shelf, reason, now, jitter=jitter, died=False)
 
     def template_ready(
         self, environment: EnvironmentId, generation: int, threaded: dict[str, list[str]], now: float
     ) -> list[Action]:
         """A template has imported its list; `threaded` names modules that no fork survives."""
         shelf = self.shelves[environment]
-        retire: list[Action] = [RetireTemplate(environment, generation)]
-        if generation not in (shelf.generation, shelf.upgrade):
-            return retire
+        upgrades = generation == shelf.upgrade
+        if not upgrades and (generation != shelf.generation or shelf.template is not TemplateState.STARTING):
+            return []  # it was retired before it was ready
         if threaded:
-            asked = [name for name in threaded if name in shelf.preload]
-            if not asked:
-                return retire + self._drop_learned(shelf, generation, set(threaded), now)
-            names = ", ".join(f"{name} ({', '.join(threaded[name])})" for name in asked)
-            shelf.forks = False
-            shelf.reason = f"importing it starts threads that do not survive a fork: {names}"
-            shelf.template = TemplateState.ABSENT
-            shelf.upgrade = None
-            return retire + self._serve_queue(now) + self._refill(shelf, now)
+            return self._without_threads(shelf, generation, threaded, now)
         actions: list[Action] = []
-        if generation == shelf.upgrade:
+        if upgrades:
             actions += self._end_waiting(shelf, workers=False)
-            actions.append(RetireTemplate(environment, shelf.generation))
+            if shelf.template in ALIVE:
+                actions.append(RetireTemplate(environment, shelf.generation))
             shelf.generation, shelf.loaded, shelf.upgrade = generation, shelf.upgrade_loads, None
+            shelf.retry_at = 0.0
         shelf.template = TemplateState.READY
         actions += self._serve_queue(now) + self._refill(shelf, now)
         return actions + self._upgrade(shelf)
@@ -252,10 +244,12 @@ class Plan:
     ) -> list[Action]:
         """A template could not become ready; `reason` is its own words."""
         shelf = self.shelves[environment]
-        if generation not in (shelf.generation, shelf.upgrade):
+        upgrades = generation == shelf.upgrade
+        if not upgrades and (generation != shelf.generation or shelf.template is not TemplateState.STARTING):
             return []
-        if suspects := self._suspects(shelf, generation):
-            return self._drop_learned(shelf, generation, suspects, now)
+        if upgrades or self._suspects(shelf, generation):
+            return self._drop_learned(shelf, generation, self._suspects(shelf, generation), now)
+        shelf.template = TemplateState.ABSENT
         return self._break(shelf, reason, now, jitter=jitter, died=False)
 
     def template_gone(
@@ -265,9 +259,9 @@ class Plan:
         shelf = self.shelves[environment]
         if generation == shelf.upgrade:
             return self._drop_learned(shelf, generation, self._suspects(shelf, generation), now)
-        if generation != shelf.generation or not shelf.forks:
+        if generation != shelf.generation or shelf.template not in ALIVE:
             return []
-        actions = self._end_waiting(shelf, workers=True)
+        actions = self._end_waiting(shelf, workers=True, of=generation)
         if shelf.template is TemplateState.STARTING and (suspects := self._suspects(shelf, generation)):
             return actions + self._drop_learned(shelf, generation, suspects, now)
         shelf.failures += 1
@@ -275,19 +269,14 @@ class Plan:
         if shelf.failures > FREE_RESTARTS:
             return actions + self._break(shelf, reason, now, jitter=jitter, died=True)
         # The first restart is at once; later ones step back.
-        shelf.retry_at = now if shelf.failures == 1 else now + delay_s(shelf.failures - 1, jitter, first_s=0.1)
+        wait_s = delay_s(shelf.failures - 1, jitter, first_s=0.1) if shelf.failures > 1 else 0.0
+        shelf.retry_at = now + wait_s
         return actions + self._start_template(shelf, now)
 
     def environment_changed(self, environment: EnvironmentId, now: float) -> list[Action]:
         """Its installed packages are not those its processes have imported: begin anew."""
         shelf = self.shelves[environment]
-        actions = self._end_waiting(shelf, workers=True)
-        if shelf.template in (TemplateState.READY, TemplateState.STARTING):
-            actions.append(RetireTemplate(environment, shelf.generation))
-        if shelf.upgrade is not None:
-            actions.append(RetireTemplate(environment, shelf.upgrade))
-            shelf.upgrade = None
-        shelf.template = TemplateState.ABSENT
+        actions = self._end_waiting(shelf, workers=True) + self._retire(shelf)
         shelf.unfit = frozenset()
         shelf.failures = 0
         shelf.retry_at = 0.0
@@ -313,7 +302,7 @@ class Plan:
         for shelf in self.shelves.values():
             if self._restarting(shelf) and now >= shelf.retry_at:
                 actions += self._start_template(shelf, now)
-            if shelf.pressed and now >= shelf.used_at + CALM_S:
+            if self._catches_up(shelf) and now >= shelf.used_at + CALM_S:
                 shelf.pressed = False
                 actions += self._rehearse(shelf)
                 actions += self._refill(shelf, now)
@@ -347,7 +336,7 @@ class Plan:
         if ticket.mode is Mode.WORKER and len(shelf.workers) >= self.pool.max_workers:
             return []
         if not shelf.forks:
-            return []  # an interpreter is made ready first; _refill orders it
+            return self._refill(shelf, now)  # an interpreter is made ready first
         if shelf.template is not TemplateState.READY:
             return self._start_template(shelf, now)
         if ticket.mode is Mode.FRESH:
@@ -437,7 +426,9 @@ class Plan:
             for _ in range(wanted - len(shelf.standby) - starting)
         ]
         workers = min(
-            self._queue.waiting((shelf.id, Mode.WORKER)) - (len(shelf.starting) - starting),
+            self._queue.waiting((shelf.id, Mode.WORKER))
+            - (len(shelf.starting) - starting)
+            - len(shelf.idle_workers),
             self.pool.max_workers - len(shelf.workers),
         )
         return actions + [self._stock(shelf, Mode.WORKER, now, rehearse=True) for _ in range(workers)]
@@ -484,10 +475,21 @@ class Plan:
             return child.generation < shelf.valid_from
         return child.generation != shelf.generation
 
-    def _end_waiting(self, shelf: Shelf, *, workers: bool) -> list[Action]:
-        """End the children of the shelf that nobody holds; idle workers too, if so asked."""
-        waiting = [*shelf.standby, *shelf.starting, *(shelf.idle_workers if workers else ())]
-        return [action for child in waiting for action in self._forget(self.children[child])]
+    def _end_waiting(self, shelf: Shelf, *, workers: bool, of: int | None = None) -> list[Action]:
+        """End the children that nobody holds: idle workers too if so asked, of one generation or all."""
+        names = [*shelf.standby, *shelf.starting, *(shelf.idle_workers if workers else ())]
+        waiting = [self.children[name] for name in names]
+        return [
+            action for child in waiting if of in (None, child.generation) for action in self._forget(child)
+        ]
+
+    def _retire(self, shelf: Shelf) -> list[Action]:
+        """Let every template of the shelf end that has not ended by itself."""
+        generations = [shelf.generation] if shelf.template in ALIVE else []
+        if shelf.upgrade is not None:
+            generations.append(shelf.upgrade)
+        shelf.template, shelf.upgrade = TemplateState.ABSENT, None
+        return [RetireTemplate(shelf.id, generation) for generation in generations]
 
     def _forgive(self, shelf: Shelf, now: float) -> None:
         """Let a broken environment be tried again once its back-off is over."""
@@ -499,23 +501,42 @@ class Plan:
         if ready or now < shelf.retry_at or self._closing:
             return []
         shelf.template = TemplateState.STARTING
+        shelf.retry_at = 0.0
         shelf.generation = shelf.next_generation
         shelf.next_generation += 1
         shelf.loaded = shelf.wanted_preload()
         return [StartTemplate(shelf.id, shelf.generation, shelf.loaded)]
 
     def _restarting(self, shelf: Shelf) -> bool:
-        return (
-            shelf.forks
-            and shelf.template is TemplateState.ABSENT
-            and shelf.failures > 0
-            and not self._closing
-        )
+        """Whether a template that died is to be started again once its back-off is over."""
+        awaited = shelf.forks and shelf.template is TemplateState.ABSENT and shelf.retry_at > 0.0
+        return awaited and not self._closing
+
+    def _catches_up(self, shelf: Shelf) -> bool:
+        """Whether children wait for the rehearsal that they were spared, and nothing else does."""
+        return shelf.pressed and not self._queue
+
+    def _spare_worker(self, shelf: Shelf) -> Child | None:
+        """The worker above the minimum that has been idle longest; None while somebody waits for one."""
+        if len(shelf.idle_workers) <= self.pool.min_workers or self._queue.waiting((shelf.id, Mode.WORKER)):
+            return None
+        return self.children[shelf.idle_workers[0]]
+
+    def _idle_at(self, shelf: Shelf) -> float | None:
+        """When template and standby children end for want of use; None while somebody needs them."""
+        needed = shelf.leased or shelf.workers
+        if needed or any(self._queue.waiting((shelf.id, mode)) for mode in (Mode.FRESH, Mode.WORKER)):
+            return None
+        if shelf.standby or shelf.template is TemplateState.READY:
+            return shelf.used_at + self.pool.idle_timeout
+        return None
 
     def _upgrade(self, shelf: Shelf) -> list[Action]:
         """Start a template with the learned modules beside the one that serves."""
         missing = set(shelf.learned) - set(shelf.loaded)
         if not missing or shelf.template is not TemplateState.READY or shelf.upgrade is not None:
+            return []
+        if self._closing:
             return []
         shelf.upgrade = shelf.next_generation
         shelf.next_generation += 1
@@ -523,14 +544,46 @@ class Plan:
         return [StartTemplate(shelf.id, shelf.upgrade, shelf.upgrade_loads)]
 
     def _suspects(self, shelf: Shelf, generation: int) -> set[str]:
-        """The learned modules that a template which failed was the first to hold."""
+        """The learned modules that a template which failed was the first to hold.
+
+        Where interpreters serve, those that all of them are given.
+        """
+        if not shelf.forks:
+            return set(shelf.learned)
         if generation == shelf.upgrade:
             return set(shelf.upgrade_loads) - set(shelf.loaded)
         return set(shelf.loaded) - set(shelf.preload)
 
-    def _drop_learned(
-        self, shelf: Shelf, generation: int, names: set[str], now: float
+    def _without_threads(
+        self, shelf: Shelf, generation: int, threaded: dict[str, list[str]], now: float
     ) -> list[Action]:
+        """Do without the learned modules that start threads; where others do, without forks."""
+        suspects = self._suspects(shelf, generation)
+        learned = suspects.intersection(threaded)
+        # What an upgrade adds is to blame for it: all else is in the template that serves.
+        if generation == shelf.upgrade or learned.issuperset(threaded):
+            retire = RetireTemplate(shelf.id, generation)
+            return [retire, *self._drop_learned(shelf, generation, learned or suspects, now)]
+        names = ", ".join(
+            f"{name} ({', '.join(threads)})" for name, threads in threaded.items() if name not in learned
+        )
+        actions = self._retire(shelf)
+        shelf.forks = False
+        shelf.reason = f"importing it starts threads that do not survive a fork: {names}"
+        return actions + self._serve_queue(now) + self._refill(shelf, now)
+
+    def _blame(self, shelf: Shelf, reason: str, now: float, *, jitter: float, died: bool) -> list[Action]:
+        """Children fail to become ready: do without what was learned, else the environment is broken."""
+        suspects = self._suspects(shelf, shelf.generation)
+        if not suspects:
+            return self._break(shelf, reason, now, jitter=jitter, died=died)
+        shelf.failures = 0
+        actions: list[Action] = []
+        if shelf.forks:
+            actions += self._end_waiting(shelf, workers=False) + self._retire(shelf)
+        return actions + self._drop_learned(shelf, shelf.generation, suspects, now)
+
+    def _drop_learned(self, shelf: Shelf, generation: int, names: set[str], now: float) -> list[Action]:
         """Learned modules are a favour: one that a template cannot hold is left to executions."""
         shelf.unfit |= names
         shelf.learned = tuple(name for name in shelf.learned if name not in names)
@@ -538,14 +591,14 @@ class Plan:
             shelf.upgrade = None
             return self._upgrade(shelf)
         shelf.template = TemplateState.ABSENT
-        return self._start_template(shelf, now)
+        return self._start_template(shelf, now) + self._refill(shelf, now)
 
     def _break(self, shelf: Shelf, reason: str, now: float, *, jitter: float, died: bool) -> list[Action]:
+        actions = self._end_waiting(shelf, workers=True) + self._retire(shelf)
         shelf.failures = max(1, shelf.failures + (not died))
         shelf.template = TemplateState.BROKEN
         shelf.reason, shelf.broke_by_death = reason, died
         shelf.retry_at = now + delay_s(shelf.failures, jitter)
-        actions = self._end_waiting(shelf, workers=True)
         for mode in (Mode.FRESH, Mode.WORKER):
             for ticket_id in self._queue.of((shelf.id, mode)):
                 self.withdraw(ticket_id)
@@ -566,20 +619,11 @@ class Plan:
     def _end_idle(self, shelf: Shelf, now: float) -> list[Action]:
         limit_s = self.pool.idle_timeout
         actions: list[Action] = []
-        while len(shelf.idle_workers) > self.pool.min_workers:
-            oldest = self.children[shelf.idle_workers[0]]
-            if now < oldest.idle_since + limit_s:
-                break
-            actions += self._forget(oldest)
-        unused = shelf.is_unused() and now >= shelf.used_at + limit_s
-        if unused and not shelf.workers and (shelf.standby or shelf.template is TemplateState.READY):
-            actions += self._end_waiting(shelf, workers=True)
-            if shelf.template is TemplateState.READY:
-                actions.append(RetireTemplate(shelf.id, shelf.generation))
-                if shelf.upgrade is not None:
-                    actions.append(RetireTemplate(shelf.id, shelf.upgrade))
-                    shelf.upgrade = None
-                shelf.template = TemplateState.ABSENT
+        while (spare := self._spare_worker(shelf)) is not None and now >= spare.idle_since + limit_s:
+            actions += self._forget(spare)
+        idle_at = self._idle_at(shelf)
+        if idle_at is not None and now >= idle_at:
+            actions += self._end_waiting(shelf, workers=True) + self._retire(shelf)
         return actions
 
     def _child_of(self, ticket: Ticket) -> ChildId:

@@ -55,7 +55,3 @@ class Shelf:
     def wanted_preload(self) -> tuple[str, ...]:
         """The preload list that a template or interpreter started now gets."""
         return (*self.preload, *self.learned)
-
-    def is_unused(self) -> bool:
-        """Whether no execution runs in this environment."""
-        return self.leased == 0

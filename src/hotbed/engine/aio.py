@@ -66,7 +66,7 @@ class AsyncEngine:
         isolation: Isolation | None = None,
         env: Mapping[str, str] | None = None,
         seed: int | None = None,
-        timeout: float | None | Default = DEFAULT,  # noqa: ASYNC109  the code's limit, not the await's
+        timeout: float | Default | None = DEFAULT,
         queue_timeout: float | None = None,
         on_stdout: Listener | None = None,
         on_stderr: Listener | None = None,
@@ -99,7 +99,7 @@ class AsyncEngine:
         isolation: Isolation | None = None,
         env: Mapping[str, str] | None = None,
         seed: int | None = None,
-        timeout: float | None | Default = DEFAULT,  # noqa: ASYNC109
+        timeout: float | Default | None = DEFAULT,
         queue_timeout: float | None = None,
         on_stdout: Listener | None = None,
         on_stderr: Listener | None = None,
@@ -124,7 +124,7 @@ class AsyncEngine:
         )
         return (await _drive(self.engine, work)).raise_for_error()
 
-    async def warm(self, environment: Environment | None = None, *, timeout: float = 60.0) -> None:  # noqa: ASYNC109
+    async def warm(self, environment: Environment | None = None, *, timeout: float = 60.0) -> None:
         """As `Engine.warm`."""
         await asyncio.to_thread(self.engine.warm, environment, timeout=timeout)
 

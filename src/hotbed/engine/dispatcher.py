@@ -25,6 +25,7 @@ from hotbed.core.shelf import TemplateState
 from hotbed.engine.job import Job
 from hotbed.engine.place import Place
 from hotbed.model import Environment, EnvironmentKey, Mode
+from hotbed.proc.arena import ArenaPool
 from hotbed.proc.launch import Launcher
 from hotbed.proc.link import Link
 from hotbed.seed import wire
@@ -46,6 +47,7 @@ class Dispatcher:
         self.places: dict[EnvironmentId, Place] = {}
         self.orders: dict[ChildId, Order] = {}  # decided, not yet carried out
         self.deferred: deque[Action] = deque()
+        self.arenas = ArenaPool()
         self.failure: BaseException | None = None  # of the keeper: nothing is served any more
         self._place_ids: dict[tuple[EnvironmentKey, bool], EnvironmentId] = {}
         self._tickets = itertools.count(1)

@@ -7,6 +7,7 @@ ticket ends exactly once.
 from __future__ import annotations
 
 import math
+import os
 import time
 
 from hotbed import errors
@@ -17,6 +18,7 @@ from hotbed.engine.dispatcher import Dispatcher
 from hotbed.engine.job import Job, ThreadWaiter, Waiter
 from hotbed.engine.outcome import result_of, verdict_of
 from hotbed.model import Mode, Result, Status
+from hotbed.proc.arena import Loan
 from hotbed.proc.exchange import Close, Exchange
 
 NEWS_S = 1.0  # for the kernel's word on an ended process to arrive through its nursery
@@ -34,6 +36,7 @@ class Drive:
         )
         self.exchange: Exchange | None = None
         self.deadline: float | None = None
+        self.loan: Loan | None = None
         self._began = False
 
     def submit(self) -> None:
@@ -70,9 +73,15 @@ class Drive:
             value_bytes=work.limits.value_bytes,
             on_stdout=work.on_stdout,
             on_stderr=work.on_stderr,
+            sharing=work.place.trusted,
         )
         self.exchange = exchange
-        exchange.send(work.request.frame(announce=announce))
+        frame = work.request.frame(announce=announce)
+        if work.request.shared is None:
+            exchange.send(frame)
+        else:
+            self.loan = Loan(self.dispatcher.arenas, work.request.shared, work.place.result_bytes)
+            exchange.send(frame, self.loan.fds)
         limit_s = self.dispatcher.plan.pool.start_timeout if announce else work.limits.timeout
         job.began_at = now = time.monotonic()
         self.deadline = None if limit_s is None else now + limit_s
@@ -106,6 +115,7 @@ class Drive:
 
     def retry(self) -> None:
         """Give the lost child back; the waiter is woken with the next one."""
+        self._end_loan(arguments_kept=False)
         self.exchange = None
         self.dispatcher.lost(self.job)
 
@@ -132,10 +142,15 @@ class Drive:
         if verdict is None and exchange.closed is Close.UNBEGUN:
             verdict = classify.lost(self._unbegun(exchange))
         if verdict is None and exchange.closed is not Close.BROKEN:
-            verdict, answer, value = verdict_of(exchange, work.limits)
+            verdict, answer, value = verdict_of(exchange, work.limits, self.loan)
         if job.cancelled and answer is None:
             verdict = classify.cancelled(job.cancelled)
         reusable = answer is not None and not exchange.link.damaged
+        if answer is not None and answer.shared is not None:
+            told = answer.shared
+            work.place.result_bytes = max((sum(place) for place in told.layout), default=0)
+            kept = told.kept and job.request.mode is Mode.WORKER
+            self._end_loan(arguments_kept=kept)
         if verdict is None:
             self.give_back(reusable=False, status=Status.REJECTED)
             raise errors.EnvironmentBrokenError(
@@ -164,8 +179,18 @@ class Drive:
 
     def give_back(self, *, reusable: bool, status: Status) -> None:
         """The child goes back to the plan; once."""
+        self._end_loan(arguments_kept=not reusable)
         self.job.execution.on("ended", status)
         self.dispatcher.finished(self.job, reusable=reusable)
+
+    def _end_loan(self, *, arguments_kept: bool) -> None:
+        loan, self.loan = self.loan, None
+        if loan is not None:
+            loan.close(arguments_kept=arguments_kept)
+            if self.exchange is not None:
+                for fd in self.exchange.fds:
+                    os.close(fd)
+                self.exchange.fds.clear()
 
     def out_of_patience(self) -> errors.RefusedError | None:
         """The queue time-out is over: the refusal, or None if a decision came just now."""

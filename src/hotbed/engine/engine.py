@@ -18,6 +18,7 @@ from hotbed.engine.assignment import Assignment, Listener
 from hotbed.engine.dispatcher import Dispatcher
 from hotbed.engine.drive import drive
 from hotbed.engine.keeper import Keeper
+from hotbed.engine.place import Place
 from hotbed.engine.request import Request, call_request, parse_mode, run_request
 from hotbed.engine.status import StatusSocket, snapshot
 from hotbed.model import Environment, Limits, Mode, Result, parse_seconds
@@ -103,7 +104,7 @@ class Engine:
         isolation: Isolation | None = None,
         env: Mapping[str, str] | None = None,
         seed: int | None = None,
-        timeout: float | None | Default = DEFAULT,
+        timeout: float | Default | None = DEFAULT,
         queue_timeout: float | None = None,
         on_stdout: Listener | None = None,
         on_stderr: Listener | None = None,
@@ -149,7 +150,7 @@ class Engine:
         isolation: Isolation | None = None,
         env: Mapping[str, str] | None = None,
         seed: int | None = None,
-        timeout: float | None | Default = DEFAULT,
+        timeout: float | Default | None = DEFAULT,
         queue_timeout: float | None = None,
         on_stdout: Listener | None = None,
         on_stderr: Listener | None = None,
@@ -205,9 +206,7 @@ class Engine:
             EngineError: If they cannot be made ready, or are not in `timeout` seconds.
         """
         self._check()
-        own = self._is_own(isolation, default="auto")
-        place = self._dispatcher.place(environment or self.environment, own=own)
-        self._dispatcher.warm(place, timeout)
+        self._dispatcher.warm(self._place(environment, isolation, default="auto"), timeout)
 
     def stats(self) -> dict[str, Any]:
         """What the engine has and does now, as `hotbed ps --json` shows it."""
@@ -238,6 +237,7 @@ class Engine:
         for link in dispatcher.links.values():
             link.close()
         self._keeper.close_templates()
+        dispatcher.arenas.close()
         dispatcher.close_wake_fd()
 
     def __enter__(self) -> Engine:
@@ -281,13 +281,22 @@ class Engine:
         env: Mapping[str, str] | None,
         seed: int | None,
         isolation: Isolation | None,
+        environment: Environment | None,
         **rest: Any,
     ) -> Assignment:
         """Check and encode the arguments of `run`."""
         self._check()
-        own = self._is_own(isolation, default="auto")
-        request = run_request(code, mode=parse_mode(mode), own=own, inputs=inputs, env=env, seed=seed)
-        return self._assign(request, self._limits or Limits(), **rest)
+        place = self._place(environment, isolation, default="auto")
+        request = run_request(
+            code,
+            mode=parse_mode(mode),
+            own=place.own,
+            inputs=inputs,
+            env=env,
+            seed=seed,
+            trusted=place.trusted,
+        )
+        return self._assign(request, place, self._limits or Limits(), **rest)
 
     def assign_call(
         self,
@@ -299,21 +308,31 @@ class Engine:
         env: Mapping[str, str] | None,
         seed: int | None,
         isolation: Isolation | None,
+        environment: Environment | None,
         **rest: Any,
     ) -> Assignment:
         """Check and encode the arguments of `call`."""
         self._check()
-        own = self._is_own(isolation, default="none")
-        request = call_request(target, args, kwargs, mode=parse_mode(mode), own=own, env=env, seed=seed)
-        return self._assign(request, self._limits or UNLIMITED, **rest)
+        place = self._place(environment, isolation, default="none")
+        request = call_request(
+            target,
+            args,
+            kwargs,
+            mode=parse_mode(mode),
+            own=place.own,
+            env=env,
+            seed=seed,
+            trusted=place.trusted,
+        )
+        return self._assign(request, place, self._limits or UNLIMITED, **rest)
 
     def _assign(
         self,
         request: Request,
+        place: Place,
         limits: Limits,
         *,
-        environment: Environment | None,
-        timeout: float | None | Default,
+        timeout: float | Default | None,
         queue_timeout: float | None,
         on_stdout: Listener | None,
         on_stderr: Listener | None,
@@ -326,7 +345,7 @@ class Engine:
                 raise errors.RequestError(f"{name}={listener!r} cannot be called")
         return Assignment(
             id if id is not None else f"{self._id_prefix}-{next(self._ids)}",
-            self._dispatcher.place(environment or self.environment, own=request.own),
+            place,
             request,
             limits,
             parse_seconds(queue_timeout, "queue_timeout"),
@@ -334,14 +353,16 @@ class Engine:
             on_stderr,
         )
 
-    def _is_own(self, isolation: Isolation | None, *, default: Isolation) -> bool:
+    def _place(
+        self, environment: Environment | None, isolation: Isolation | None, *, default: Isolation
+    ) -> Place:
         chosen = _checked_isolation(isolation) or self._isolation or default
         if chosen == "strict":
             raise errors.RefusedError(
                 "isolation='strict' needs a sandbox, which this version does not have; "
                 "'auto' takes what there is, 'none' runs the code as your own"
             )
-        return chosen == "none"
+        return self._dispatcher.place(environment or self.environment, own=chosen == "none")
 
     def _check(self) -> None:
         if os.getpid() != self._pid:

@@ -218,10 +218,11 @@ class Keeper(threading.Thread):
                 self._dispatcher.tell(lambda plan, now: plan.child_ready(child, now))
             else:
                 reason = report.error or report.problem or "it sent no word that it was ready"
-                self._dispatcher.tell(
-                    lambda plan, now, reason=reason: plan.child_broken(child, reason, now, jitter())
-                )
+                self._note_broken(child, reason)
             return
+
+    def _note_broken(self, child: ChildId, reason: str) -> None:
+        self._dispatcher.tell(lambda plan, now: plan.child_broken(child, reason, now, jitter()))
 
     def _report(self, meta: bytes) -> ReadyReport:
         try:
@@ -305,16 +306,14 @@ class Keeper(threading.Thread):
                     place.directories = message.directories
                 if template.retired:
                     template.control.say({"op": "retire"})
-                threads, generation = message.threads, template.generation
-                self._dispatcher.tell(
-                    lambda plan, now, threads=threads, generation=generation: plan.template_ready(
-                        place.id, generation, threads, now
-                    )
-                )
+                self._note_ready(place, template.generation, message.threads)
             elif message.op == "broken":
                 template.failure = message.error
             else:
                 self._hear_of_child(message)
+
+    def _note_ready(self, place: Place, generation: int, threads: dict[str, list[str]]) -> None:
+        self._dispatcher.tell(lambda plan, now: plan.template_ready(place.id, generation, threads, now))
 
     def _lose_template(self, place: Place, template: Template) -> None:
         """It has ended: by itself, by our word, or by somebody's kill."""

@@ -10,10 +10,11 @@ from typing import Any
 
 from hotbed.core import classify
 from hotbed.core.classify import Answer, Verdict
-from hotbed.core.frames import ProtocolError
+from hotbed.core.frames import Frame, ProtocolError
 from hotbed.engine.job import Job
 from hotbed.engine.place import Place
-from hotbed.model import Limits, Mode, Result, Timing, Usage
+from hotbed.model import ErrorInfo, ErrorKind, Limits, Mode, Result, Status, Timing, Usage
+from hotbed.proc.arena import Loan
 from hotbed.proc.exchange import Close, Exchange
 
 ORPHANED = (
@@ -22,15 +23,17 @@ ORPHANED = (
 )
 
 
-def verdict_of(exchange: Exchange, limits: Limits) -> tuple[Verdict, Answer | None, Any]:
+def verdict_of(exchange: Exchange, limits: Limits, loan: Loan | None) -> tuple[Verdict, Answer | None, Any]:
     """How an exchange that closed by itself is to be read: verdict, answer and value."""
     why, frame = exchange.closed, exchange.answer
     if why is Close.ANSWERED and frame is not None:
         try:
             answer = classify.decode_answer(frame.meta)
-            value = json.loads(str(frame.body, "ascii")) if frame.body else None
+            value = _value_of(answer, frame, exchange, loan)
         except (ProtocolError, ValueError, RecursionError) as error:
             return classify.violated(str(error)), None, None
+        except _UnpicklingError as error:
+            return Verdict(Status.ERROR, error.info, 1), answer, None
         return classify.answered(answer), answer, value
     if why is Close.VALUE_TOO_LARGE:
         return classify.too_large(exchange.problem, limits.value_bytes, "value"), None, None
@@ -45,6 +48,31 @@ def verdict_of(exchange: Exchange, limits: Limits) -> tuple[Verdict, Answer | No
         return classify.ended(None), None, None
     exit_code = os.waitstatus_to_exitcode(link.wait_status)
     return classify.ended(exit_code, _signal_name(-exit_code)), None, None
+
+
+class _UnpicklingError(Exception):
+    """A trusted value that this process cannot make again."""
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(str(cause))
+        message = (
+            f"the value cannot be unpickled here: {type(cause).__name__}: {cause}; "
+            "return data, or objects of modules that this process can import"
+        )
+        self.info = ErrorInfo(ErrorKind.NOT_SERIALIZABLE, "NotSerializableError", message)
+
+
+def _value_of(answer: Answer, frame: Frame, exchange: Exchange, loan: Loan | None) -> Any:
+    if not frame.body:
+        return None
+    if loan is None or answer.shared is None:
+        return json.loads(str(frame.body, "ascii"))
+    try:
+        return loan.value(answer.shared, frame.body, exchange.fds)
+    except ProtocolError:
+        raise
+    except Exception as error:  # unpickling runs the value's own methods
+        raise _UnpicklingError(error) from None
 
 
 def result_of(

@@ -62,6 +62,12 @@ class Place:
     own: bool
     templates: dict[int, Template] = field(default_factory=dict)
     directories: dict[str, int] = field(default_factory=dict)
+    result_bytes: int = 0  # that the last shared result took: what to lend an arena for
+
+    @property
+    def trusted(self) -> bool:
+        """Whether values travel by pickle: never with code that is not the caller's own."""
+        return self.environment.trusted and self.own
 
     def has_changed(self) -> bool:
         """Whether an installer has touched the directories since they were imported from."""
@@ -84,5 +90,5 @@ class Place:
             "warmup": self.environment.warmup,
             "work_root": "" if self.own else work_root,
             "cwd": os.getcwd() if self.own else "/",
-            "trusted": self.environment.trusted,
+            "trusted": self.trusted,
         }

@@ -16,7 +16,7 @@ import msgspec
 
 from hotbed.errors import RequestError
 from hotbed.model import Mode
-from hotbed.seed import values, wire
+from hotbed.seed import shared, values, wire
 
 REQUEST_LIMIT = 1 << 30  # bytes of one encoded request
 
@@ -28,6 +28,7 @@ class Request:
     meta, body: the frame's parts; the body holds the inputs as JSON, then inputs that are bytes.
     affinity: workers that have served the same one are preferred.
     label: what `hotbed ps` says it is doing; holds no value of the caller's.
+    shared: the pickled inputs of a trusted environment, whose large buffers go through an arena.
     """
 
     mode: Mode
@@ -36,6 +37,7 @@ class Request:
     body: bytes
     affinity: str
     label: str
+    shared: shared.Dump | None = None
 
     def frame(self, *, announce: bool) -> bytes:
         """The bytes for the channel; `announce` asks the child to say when the code begins."""
@@ -63,6 +65,7 @@ def run_request(
     inputs: Mapping[str, Any] | None,
     env: Mapping[str, str] | None,
     seed: int | None,
+    trusted: bool,
 ) -> Request:
     """A request to run source text.
 
@@ -85,7 +88,7 @@ def run_request(
         if not isinstance(name, str) or not name.isidentifier():
             raise RequestError(f"inputs holds the name {name!r}, which is no Python identifier")
     payload = {"op": "run", "code": code}
-    return _request(payload, inputs, mode, own, env, seed, "", f"run, {len(code)} characters")
+    return _request(payload, inputs, mode, own, env, seed, trusted, "", f"run, {len(code)} characters")
 
 
 def call_request(
@@ -97,6 +100,7 @@ def call_request(
     own: bool,
     env: Mapping[str, str] | None,
     seed: int | None,
+    trusted: bool,
 ) -> Request:
     """A request to call a function of a file: target is "FILE:FUNCTION".
 
@@ -115,7 +119,7 @@ def call_request(
     payload = {"op": "call", "file": file, "function": function, "positional": len(args)}
     inputs = {**{str(index): value for index, value in enumerate(args)}, **kwargs}
     label = f"call {os.path.basename(file)}:{function}"
-    return _request(payload, inputs, mode, own, env, seed, file, label)
+    return _request(payload, inputs, mode, own, env, seed, trusted, file, label)
 
 
 def _request(
@@ -125,23 +129,32 @@ def _request(
     own: bool,
     env: Mapping[str, str] | None,
     seed: int | None,
+    trusted: bool,
     affinity: str,
     label: str,
 ) -> Request:
+    common = {**payload, "env": _variables(env), "seed": _seed(seed)}
+    if trusted:
+        return _pickled(common, inputs, mode, affinity, label)
     data, blobs, raw = _encode_inputs(inputs) if inputs else (b"", {}, b"")
-    meta = {
-        **payload,
-        "env": _variables(env),
-        "seed": _seed(seed),
-        "inputs_bytes": len(data),
-        "blobs": blobs,
-    }
+    meta = {**common, "codec": "json", "inputs_bytes": len(data), "blobs": blobs}
     body = data + raw
     if len(body) > REQUEST_LIMIT:
         raise RequestError(
             f"the request is {len(body)} bytes long, the limit is {REQUEST_LIMIT}; pass large data as a file"
         )
     return Request(mode, own, _encode_meta(meta), body, affinity, label)
+
+
+def _pickled(
+    common: dict[str, Any], inputs: Mapping[str, Any], mode: Mode, affinity: str, label: str
+) -> Request:
+    try:
+        dumped = shared.dump(dict(inputs))
+    except Exception as error:  # pickling runs the values' own methods
+        raise RequestError(f"inputs cannot be pickled: {error}") from None
+    meta = {**common, "codec": "pickle", "buffers": dumped.layout}
+    return Request(mode, True, _encode_meta(meta), dumped.stream, affinity, label, dumped)
 
 
 def _encode_meta(meta: dict[str, Any]) -> bytes:

@@ -67,7 +67,11 @@ def snapshot(dispatcher: Dispatcher, name: str) -> dict[str, Any]:
     with dispatcher.lock:
         plan = dispatcher.plan
         doing = {
-            job.lease.child: {"id": job.id, "doing": job.request.label, "for_s": round(now - job.leased_at, 3)}
+            job.lease.child: {
+                "id": job.id,
+                "doing": job.request.label,
+                "for_s": round(now - job.leased_at, 3),
+            }
             for job in dispatcher.jobs.values()
             if job.lease is not None
         }

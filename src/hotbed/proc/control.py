@@ -72,4 +72,3 @@ class Control:
         """Hang up: the nursery ends with everything it made."""
         self._socket.close()
         self.far_end.close()
-

@@ -14,6 +14,7 @@ from __future__ import annotations
 import codecs
 import os
 import select
+import socket
 from collections.abc import Callable
 from enum import Enum
 
@@ -87,12 +88,14 @@ class Exchange:
     __slots__ = (
         "_announced",
         "_decoder",
+        "_sharing",
         "_silent",
         "_unsent",
         "answer",
         "began",
         "closed",
         "err",
+        "fds",
         "link",
         "out",
         "problem",
@@ -107,6 +110,7 @@ class Exchange:
         value_bytes: int,
         on_stdout: Callable[[str], object] | None = None,
         on_stderr: Callable[[str], object] | None = None,
+        sharing: bool = False,
     ) -> None:
         self.link = link
         self.out = Output(link.out, output_bytes, on_stdout)
@@ -116,13 +120,25 @@ class Exchange:
         self.problem = ""
         self.began = not announced
         self._announced = announced
+        self._sharing = sharing
+        self.fds: list[int] = []  # that came with the answer; the owner of the exchange closes them
         self._decoder = Decoder(value_bytes)
         self._unsent: memoryview | None = None
         self._silent: set[int] = set()
 
-    def send(self, data: bytes) -> None:
-        """Begin to send the request; what the socket does not take at once goes with `ready`."""
-        self._write(memoryview(data))
+    def send(self, data: bytes, fds: list[int] | None = None) -> None:
+        """Begin to send the request; what the socket does not take at once goes with `ready`.
+
+        Descriptors travel with the first byte.
+        """
+        view = memoryview(data)
+        if fds:
+            try:
+                view = view[socket.send_fds(self.link.socket, [view[:SEND_SIZE]], fds) :]
+            except (BrokenPipeError, ConnectionResetError):
+                self._end(Close.UNBEGUN)
+                return
+        self._write(view)
 
     @property
     def sending(self) -> bool:
@@ -179,7 +195,8 @@ class Exchange:
 
     def _receive(self) -> None:
         try:
-            data = self.link.socket.recv(max(READ_SIZE, min(self._decoder.missing(), SEND_SIZE)))
+            size = max(READ_SIZE, min(self._decoder.missing(), SEND_SIZE))
+            data = self._receive_shared(size) if self._sharing else self.link.socket.recv(size)
         except BlockingIOError:
             return
         except ConnectionResetError:
@@ -210,6 +227,11 @@ class Exchange:
             else:
                 self._end(Close.VIOLATED, f"frame of kind {frame.kind} out of turn")
                 return
+
+    def _receive_shared(self, size: int) -> bytes:
+        data, fds = wire.receive_bytes(self.link.socket, size)
+        self.fds += fds
+        return data
 
     def _end(self, why: Close, problem: str = "") -> None:
         if self.closed is None:

@@ -15,8 +15,9 @@ LAUNCHER_END_S = 5.0  # it kills and reaps everything below it, and waits at mos
 
 # Variables of the host that a process for strangers' code starts with; none can hold a secret.
 ALLOWED = frozenset(
-    "PATH HOME USER LOGNAME SHELL LANG LANGUAGE TZ TMPDIR LD_LIBRARY_PATH SSL_CERT_FILE SSL_CERT_DIR "
-    "OMP_NUM_THREADS OPENBLAS_NUM_THREADS MKL_NUM_THREADS NUMEXPR_NUM_THREADS VECLIB_MAXIMUM_THREADS".split()
+    {"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR"}
+    | {"LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR"}
+    | {f"{library}_NUM_THREADS" for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR")}
 )
 
 
@@ -24,9 +25,7 @@ def host_variables(*, own: bool) -> dict[str, str]:
     """The variables that a process starts with: all of the host's for own code, else few."""
     if own:
         return dict(os.environ)
-    return {
-        name: value for name, value in os.environ.items() if name in ALLOWED or name.startswith("LC_")
-    }
+    return {name: value for name, value in os.environ.items() if name in ALLOWED or name.startswith("LC_")}
 
 
 class Launcher:

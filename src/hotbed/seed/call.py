@@ -33,7 +33,9 @@ def call(request: dict[str, Any], inputs: dict[str, Any]) -> run.Outcome:
     for part in name.split("."):
         function = getattr(function, part, None)
     if not callable(function):
-        names = sorted(key for key, value in vars(module).items() if callable(value) and not key.startswith("_"))
+        names = sorted(
+            key for key, value in vars(module).items() if callable(value) and not key.startswith("_")
+        )
         message = f"{path} has no function {name!r}; it has {', '.join(names) or 'none'}"
         return run.Outcome(error=report.plain("FunctionNotFound", message, kind="request"), exit_code=2)
     count = request["positional"]

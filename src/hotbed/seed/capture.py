@@ -37,12 +37,12 @@ def install() -> None:
     if out.closed or err.closed:
         prepare()
         out, err = _streams
-    sys.stdout = sys.__stdout__ = out
-    sys.stderr = sys.__stderr__ = err
+    sys.stdout, sys.stderr = out, err
+    vars(sys).update(__stdout__=out, __stderr__=err)
 
 
 def flush() -> None:
     """Push out what user code wrote and did not flush; its own stream object first."""
-    for stream in (sys.stdout, sys.stderr, *_streams):
-        with contextlib.suppress(Exception):
-            stream.flush()
+    for stream in (getattr(sys, "stdout", None), getattr(sys, "stderr", None), *_streams):
+        with contextlib.suppress(BaseException):  # user code may have put anything there, or nothing
+            stream.flush()  # type: ignore[union-attr]  # None raises, and is suppressed

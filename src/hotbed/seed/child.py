@@ -25,9 +25,8 @@ def prepare(setup: Setup) -> None:
     global _setup
     _setup = setup
     capture.prepare()
-    rehearse.prepare(setup.warmup)
+    rehearse.prepare(setup.warmup, trusted=setup.trusted)
     imports.prepare()
-    perform.prepare(trusted=setup.trusted)
 
 
 def rehearse_in_template(threads: dict[str, list[str]]) -> None:
@@ -63,6 +62,10 @@ def main(order: dict[str, Any], fds: list[int]) -> None:
 
 def live(channel: wire.Channel, order: dict[str, Any]) -> None:
     """Serve this process's requests; does not return."""
+    if _setup.trusted:
+        from . import shared
+
+        channel = shared.SharingChannel(channel.fd)
     end = os._exit  # user code may replace the module's
     kernel.adopt_orphans()  # a grandchild that outlives its parent is killed with us, not lost
     _settle(order["id"])

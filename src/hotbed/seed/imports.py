@@ -9,12 +9,14 @@ missing ones alone, so the common path pays nothing.
 
 from __future__ import annotations
 
-import importlib._bootstrap as _bootstrap  # type: ignore[import-not-found]  # no stub exists
 import sys
 import sysconfig
 import time
 import types
+from importlib import import_module
 from typing import Any
+
+_bootstrap: Any = import_module("importlib._bootstrap")  # what `import` itself runs on
 
 _site_directories: tuple[str, ...] = ()
 _original: Any = _bootstrap._find_and_load

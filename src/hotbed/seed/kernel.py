@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+from typing import Any
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NAME = 15
 
+_prctl: Any
 try:
     import ctypes
 

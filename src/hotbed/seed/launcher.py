@@ -11,7 +11,7 @@ import fcntl
 import os
 from typing import Any
 
-from . import kernel, wire
+from . import kernel
 from .nursery import Nursery
 
 # Where a started process finds its descriptors; 0 is /dev/null, 1 and 2 come with the order.

@@ -11,20 +11,24 @@ import os
 import resource
 import sys
 import time
-from typing import Any
+import types
+from typing import Any, Protocol
 
 from . import call, capture, imports, report, reseed, run, values, wire
 
 Outcome = run.Outcome
 _perf_counter = time.perf_counter
+_getrusage = resource.getrusage
 
 
-def prepare(*, trusted: bool) -> None:
-    """Load what only some requests need, so that a fork inherits it."""
-    if trusted:
-        from . import shared
+class Codec(Protocol):
+    """How the inputs of one request are read and its value is sent."""
 
-        shared.prepare()
+    def inputs(self, request: dict[str, Any], body: Any) -> dict[str, Any]: ...
+
+    def encode(self, value: Any) -> bytes: ...
+
+    def send(self, channel: wire.Channel, meta: dict[str, Any], value: bytes) -> None: ...
 
 
 def answer(channel: wire.Channel, frame: wire.Frame, *, persistent: bool) -> None:
@@ -32,16 +36,28 @@ def answer(channel: wire.Channel, frame: wire.Frame, *, persistent: bool) -> Non
     request = wire.decode(frame.meta)
     if frame.kind == wire.ANNOUNCED_REQUEST:
         channel.send(wire.BEGAN)
-    meta, body = perform(request, frame.body, persistent=persistent)
-    channel.send(wire.ANSWER, meta, body)
+    codec = _codec(channel, request)
+    meta, value = perform(request, frame.body, codec, persistent=persistent)
+    codec.send(channel, meta, value)
 
 
-def perform(request: dict[str, Any], body: Any, *, persistent: bool) -> tuple[bytes, bytes]:
-    """Run a request and give its answer as encoded meta and value."""
+def _codec(channel: wire.Channel, request: dict[str, Any]) -> Codec:
+    if request["codec"] == "json":
+        return values.Json()
+    from . import shared  # loaded ahead where the environment is trusted; nowhere else is it asked for
+
+    assert isinstance(channel, shared.SharingChannel)
+    return shared.Pickle(channel, request["buffers"])
+
+
+def perform(
+    request: dict[str, Any], body: Any, codec: Codec, *, persistent: bool
+) -> tuple[dict[str, Any], bytes]:
+    """Run a request and give its answer: meta and encoded value."""
     variables = request["env"]
     saved = {name: os.environ.get(name) for name in variables} if persistent else {}
     home = os.getcwd() if persistent else ""
-    before = resource.getrusage(resource.RUSAGE_SELF)
+    before = _getrusage(resource.RUSAGE_SELF)
     if variables:
         os.environ.update(variables)
     if request["seed"] is not None:
@@ -50,16 +66,16 @@ def perform(request: dict[str, Any], body: Any, *, persistent: bool) -> tuple[by
     imports.begin()
     started = _perf_counter()
     try:
-        outcome = _attempt(request, body)
+        outcome = _attempt(request, body, codec)
         if not persistent:
             atexit._run_exitfuncs()  # those of the user's code: the template's are gone
     except BaseException as error:  # the border: nothing of user code passes it
         outcome = run.failed(error)
     elapsed_s = _perf_counter() - started
     import_s, named = imports.seen()
-    meta, value = _encode(outcome)
+    meta, value = _encode(outcome, codec)
     capture.flush()
-    after = resource.getrusage(resource.RUSAGE_SELF)
+    after = _getrusage(resource.RUSAGE_SELF)
     meta["import_s"] = import_s
     meta["run_s"] = max(0.0, elapsed_s - import_s)
     meta["cpu_s"] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -67,24 +83,24 @@ def perform(request: dict[str, Any], body: Any, *, persistent: bool) -> tuple[by
     meta["imports"] = named
     if persistent:
         _restore(saved, home)
-    return wire.encode(meta), value
+    return meta, value
 
 
-def _attempt(request: dict[str, Any], body: Any) -> Outcome:
-    inputs = values.unpack(body, request["inputs_bytes"], request["blobs"])
+def _attempt(request: dict[str, Any], body: Any, codec: Codec) -> Outcome:
+    inputs = codec.inputs(request, body)
     if request["op"] == "call":
         return call.call(request, inputs)
     return run.run(request["code"], inputs)
 
 
-def _encode(outcome: Outcome) -> tuple[dict[str, Any], bytes]:
-    """The answer's meta and its value as JSON; a value that is no data becomes an error."""
+def _encode(outcome: Outcome, codec: Codec) -> tuple[dict[str, Any], bytes]:
+    """The answer's meta and its encoded value; a value that is no data becomes an error."""
     meta: dict[str, Any] = {"status": "ok", "error": None, "text": "", "exit_code": outcome.exit_code}
     value = b""
     error = outcome.error
     if error is None and outcome.present:
         try:
-            value = values.encode(outcome.value)
+            value = codec.encode(outcome.value)
         except values.NotSerializableError as problem:
             if outcome.promised:
                 error = report.plain("NotSerializableError", str(problem), kind="not_serializable")
@@ -104,3 +120,4 @@ def _restore(saved: dict[str, str | None], home: str) -> None:
             os.environ[name] = value
     os.chdir(home)
     sys.argv = [""]
+    sys.modules["__main__"] = types.ModuleType("__main__")  # lets go of the last run's globals

@@ -25,6 +25,8 @@ import reprlib
 from collections.abc import Mapping
 from typing import Any
 
+from . import wire
+
 _encode = json.JSONEncoder(default=lambda value: convert(value)).encode
 TEXT_LIMIT = 65536  # bytes of JSON above which the repr of a plain container is abridged
 
@@ -51,10 +53,8 @@ def encode(value: Any) -> bytes:
         raise NotSerializableError(
             f"a {type(value).__name__} is nested too deeply; return a flatter value"
         ) from None
-    except Exception as error:  # converters run the value's own methods
-        raise NotSerializableError(
-            f"a {type(value).__name__} cannot be turned into JSON: {error}"
-        ) from None
+    except BaseException as error:  # converters run the value's own methods, which may even exit
+        raise NotSerializableError(f"a {type(value).__name__} cannot be turned into JSON: {error}") from None
 
 
 def unpack(body: Any, inputs_bytes: int, blobs: dict[str, list[int]]) -> dict[str, Any]:
@@ -66,6 +66,22 @@ def unpack(body: Any, inputs_bytes: int, blobs: dict[str, list[int]]) -> dict[st
     for name, (start, end) in blobs.items():
         inputs[name] = bytes(body[inputs_bytes + start : inputs_bytes + end])
     return inputs
+
+
+class Json:
+    """The codec of an ordinary request: data in, data out."""
+
+    def inputs(self, request: dict[str, Any], body: Any) -> dict[str, Any]:
+        """The request's inputs."""
+        return unpack(body, request["inputs_bytes"], request["blobs"])
+
+    def encode(self, value: Any) -> bytes:
+        """The value as JSON. Raises NotSerializableError."""
+        return encode(value)
+
+    def send(self, channel: wire.Channel, meta: dict[str, Any], value: bytes) -> None:
+        """Send the answer."""
+        channel.send(wire.ANSWER, wire.encode(meta), value)
 
 
 def text(value: Any, encoded_size: int) -> str:

@@ -21,6 +21,7 @@ READ_SIZE = 65536  # one read takes any ordinary frame whole
 MESSAGE_LIMIT = 131072  # bytes in one control message; the kernel's default buffer is 212,992
 
 MAX_FDS = 8  # descriptors that travel with one control message
+_ANCILLARY = socket.CMSG_LEN(MAX_FDS * struct.calcsize("i"))
 
 # Parent to child.
 SETUP = 1  # how to become ready; only to a process that was not forked from a template
@@ -157,16 +158,24 @@ def receive_packet(sock: socket.socket, flags: int = 0) -> tuple[bytes, list[int
     `socket.recv_fds` drops its `flags` (CPython 3.9 to 3.13), so it neither sets close-on-exec
     nor can it be told not to block.
     """
-    space = socket.CMSG_LEN(MAX_FDS * struct.calcsize("i"))
     try:
-        data, ancillary, _flags, _address = sock.recvmsg(
-            MESSAGE_LIMIT, space, flags | socket.MSG_CMSG_CLOEXEC
-        )
+        data, fds = receive_bytes(sock, MESSAGE_LIMIT, flags)
     except ConnectionResetError:
         return None
+    return (data, fds) if data else None
+
+
+def receive_bytes(sock: socket.socket, size: int, flags: int = 0) -> tuple[bytes, list[int]]:
+    """What `recv` gives, with the descriptors that came along, close-on-exec."""
+    data, ancillary, _flags, _address = sock.recvmsg(size, _ANCILLARY, flags | socket.MSG_CMSG_CLOEXEC)
+    return data, descriptors(ancillary)
+
+
+def descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
+    """The descriptors among the ancillary data of a recvmsg."""
     fds: list[int] = []
     for level, kind, payload in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             count = len(payload) // struct.calcsize("i")
             fds.extend(struct.unpack(f"{count}i", payload[: count * struct.calcsize("i")]))
-    return (data, fds) if data else None
+    return fds
