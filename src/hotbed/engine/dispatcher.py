@@ -44,6 +44,7 @@ class Dispatcher:
         self.work_root = work_root
         self.jobs: dict[TicketId, Job] = {}
         self.links: dict[ChildId, Link] = {}
+        self.working: set[ChildId] = set()  # children with a private work directory to remove
         self.places: dict[EnvironmentId, Place] = {}
         self.orders: dict[ChildId, Order] = {}  # decided, not yet carried out
         self.deferred: deque[Action] = deque()
@@ -223,6 +224,8 @@ class Dispatcher:
         template = place.templates.get(order.generation) if order.forked else None
         control = template.control if template is not None else self.launcher.control
         link = Link(order.child, control)
+        if not place.own:
+            self.working.add(order.child)
         message = {
             "id": order.child,
             "rehearse": order.rehearse,

@@ -55,6 +55,7 @@ class Keeper(threading.Thread):
         self._by_launch_id: dict[int, tuple[Place, Template]] = {}
         self._rehearsing: dict[ChildId, tuple[Link, Decoder, float]] = {}  # with the deadline
         self._fds: list[int] = []  # that came with the message in hand
+        self._plan_due: float | None = None
         self._stopping = False
         self._watch(dispatcher.wake_fd, self._woken)
         self._watch(dispatcher.launcher.control.fileno(), self._hear_launcher)
@@ -96,21 +97,23 @@ class Keeper(threading.Thread):
         self._status.disown()
 
     def _timeout_s(self) -> float | None:
+        """Seconds until something is due; None for as long as nothing happens."""
         dispatcher = self._dispatcher
         if dispatcher.deferred or self._stopping:
             return 0.0
         now = time.monotonic()
         with dispatcher.lock:
-            due = dispatcher.plan.due(now)
+            self._plan_due = dispatcher.plan.due(now)
         times = [deadline for _link, _decoder, deadline in self._rehearsing.values()]
         times += [template.deadline for _place, template in self._by_launch_id.values() if not template.ready]
-        if due is not None:
-            times.append(due)
+        if self._plan_due is not None:
+            times.append(self._plan_due)
         return max(0.0, min(times) - now) if times else None
 
     def _mind_the_clock(self) -> None:
         now = time.monotonic()
-        self._dispatcher.tell(lambda plan, at: plan.tick(at))
+        if self._plan_due is not None and now >= self._plan_due:
+            self._dispatcher.tell(lambda plan, at: plan.tick(at))
         for child, (link, _decoder, deadline) in list(self._rehearsing.items()):
             if now >= deadline:
                 self._unwatch_child(child)
@@ -352,6 +355,8 @@ class Keeper(threading.Thread):
         for link in lost:
             self._clear_work(link.child)
             self._gone(link.child)
+        for child in [child for child in dispatcher.working if child not in dispatcher.links]:
+            self._clear_work(child)  # it was let go of before, and nobody is left to tell its end
 
     # News of processes.
 
@@ -413,8 +418,11 @@ class Keeper(threading.Thread):
             self._dispatcher.tell(lambda plan, now: plan.child_gone(child, now))
 
     def _clear_work(self, child: ChildId) -> None:
-        with contextlib.suppress(OSError):
-            remove_tree(os.path.join(self._dispatcher.work_root, str(child)))
+        working = self._dispatcher.working
+        if child in working:
+            working.discard(child)
+            with contextlib.suppress(OSError):
+                remove_tree(os.path.join(self._dispatcher.work_root, str(child)))
 
     def _messages(self, control: Control) -> Iterator[Message | None]:
         """All messages that are there, and None at the end of the socket's life."""

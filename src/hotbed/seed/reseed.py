@@ -10,9 +10,7 @@ import sys
 
 
 def from_system() -> None:
-    """Seed every global generator that is loaded from the system's entropy."""
-    if (random := sys.modules.get("random")) is not None:
-        random.seed()
+    """Seed from the system's entropy every loaded global generator that a fork copies."""
     if (numpy_random := sys.modules.get("numpy.random")) is not None:
         # A list of words is a tenth of the cost, and of the pages touched, of seed()'s SeedSequence.
         numpy_random.seed(list(memoryview(os.urandom(32)).cast("I")))

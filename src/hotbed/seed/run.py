@@ -6,6 +6,7 @@ The value is that of the variable `result` if the code assigns it, else of a las
 from __future__ import annotations
 
 import ast
+import io
 import linecache
 import sys
 import types
@@ -33,7 +34,7 @@ def run(code: str, inputs: dict[str, Any]) -> Outcome:
     try:
         program = compile_program(code)
     except BaseException as error:  # SyntaxError, ValueError (NUL), RecursionError, MemoryError
-        return failed(error, code)
+        return failed(error.with_traceback(None), code)  # it passed through no line of the user's
     main = types.ModuleType("__main__")
     main.__dict__.update(inputs)
     sys.modules["__main__"] = main
@@ -69,7 +70,8 @@ def _exited(error: SystemExit, code: str) -> Outcome:
 def failed(error: BaseException, code: str | None = None) -> Outcome:
     """The outcome of an exception; `code` gives its traceback the source lines."""
     if code is not None:
-        lines = code.splitlines(keepends=True)
+        # Not splitlines: a form feed or U+2028 ends no line of Python.
+        lines = io.StringIO(code, newline=None).readlines()
         linecache.cache[FILENAME] = (len(code), None, lines, FILENAME)
     exit_code = 1
     if isinstance(error, SystemExit) and isinstance(error.code, int):

@@ -10,6 +10,8 @@ from . import bootstrap, child, kernel
 from .launcher import CHANNEL_FD, ENGINE_FD
 from .nursery import Nursery
 
+_exit = os._exit  # user code may replace the module's
+
 
 def main() -> None:
     """Become the environment's template, say so, and fork until the engine is gone."""
@@ -41,5 +43,5 @@ def fork_child(nursery: Nursery, order: dict[str, Any], fds: list[int]) -> int:
             kernel.die_with_parent(nursery.pid)
             child.main(order, fds)
         finally:
-            os._exit(70)  # main ends in an _exit of its own; 70 is EX_SOFTWARE
+            _exit(70)  # main ends in an _exit of its own; 70 is EX_SOFTWARE
     return pid

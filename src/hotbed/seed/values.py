@@ -27,7 +27,9 @@ from typing import Any
 
 from . import wire
 
+# Bound here: user code may replace the module's functions.
 _encode = json.JSONEncoder(default=lambda value: convert(value)).encode
+_decode = json.JSONDecoder().decode
 TEXT_LIMIT = 65536  # bytes of JSON above which the repr of a plain container is abridged
 
 
@@ -62,7 +64,7 @@ def unpack(body: Any, inputs_bytes: int, blobs: dict[str, list[int]]) -> dict[st
 
     `blobs` is name -> [start, end], counted from the end of the JSON.
     """
-    inputs: dict[str, Any] = json.loads(str(body[:inputs_bytes], "ascii")) if inputs_bytes else {}
+    inputs: dict[str, Any] = _decode(str(body[:inputs_bytes], "ascii")) if inputs_bytes else {}
     for name, (start, end) in blobs.items():
         inputs[name] = bytes(body[inputs_bytes + start : inputs_bytes + end])
     return inputs

@@ -21,6 +21,9 @@ READ_SIZE = 65536  # one read takes any ordinary frame whole
 MESSAGE_LIMIT = 131072  # bytes in one control message; the kernel's default buffer is 212,992
 
 MAX_FDS = 8  # descriptors that travel with one control message
+# Bound here: user code may replace the module's functions.
+_dumps = json.JSONEncoder().encode
+_loads = json.JSONDecoder().decode
 _ANCILLARY = socket.CMSG_LEN(MAX_FDS * struct.calcsize("i"))
 
 # Parent to child.
@@ -39,12 +42,12 @@ KINDS_TO_PARENT = frozenset({READY, BEGAN, ANSWER, BROKEN})
 
 def encode(meta: dict[str, Any]) -> bytes:
     """JSON in ASCII: lone surrogates, NaN and integers of any size survive it."""
-    return json.dumps(meta).encode("ascii")
+    return _dumps(meta).encode("ascii")
 
 
 def decode(meta: bytes | bytearray | memoryview) -> dict[str, Any]:
     """The inverse of `encode`."""
-    decoded: dict[str, Any] = json.loads(str(meta, "utf-8"))  # bytes would be sniffed for UTF-16
+    decoded: dict[str, Any] = _loads(str(meta, "utf-8"))  # bytes would be sniffed for UTF-16
     return decoded
 
 
