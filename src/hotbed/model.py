@@ -68,11 +68,11 @@ def parse_size(value: int | str, name: str) -> int:
         RequestError: If it is no size, or not above zero.
     """
     if isinstance(value, str):
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", value)
-        unit = SIZE_UNITS.get(_unit(match.group(2))) if match else None
+        match = re.fullmatch(r"\s*(\d{1,18})(\.\d{1,18})?\s*([A-Za-z]*)\s*", value)
+        unit = SIZE_UNITS.get(_unit(match.group(3))) if match else None
         if match is None or unit is None:
             raise errors.RequestError(f"{name}={value!r} is no size; write bytes, '512M' or '512MB'")
-        value = int(float(match.group(1)) * unit)
+        value = int(match.group(1)) * unit + int(float(match.group(2) or 0) * unit)
     if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
         raise errors.RequestError(f"{name}={value!r} must be a whole number of bytes above 0")
     return value
@@ -130,13 +130,22 @@ class Environment:
                     f"preload={self.preload!r} must be 'auto' or a list of module names, "
                     f"such as preload=[{self.preload!r}]"
                 )
-            names = tuple(self.preload)
+            try:
+                names = tuple(self.preload)
+            except TypeError:
+                raise errors.RequestError(
+                    f"preload={self.preload!r} must be 'auto' or a list of module names"
+                ) from None
             for name in names:
                 if not isinstance(name, str) or not _MODULE.match(name):
                     raise errors.RequestError(f"preload holds {name!r}, which is no module name")
             object.__setattr__(self, "preload", names)
-        if not isinstance(self.warmup, str) or len(self.warmup.encode("utf-8", "replace")) > WARMUP_LIMIT:
-            raise errors.RequestError(f"warmup must be source text of at most {WARMUP_LIMIT} bytes")
+        if not isinstance(self.warmup, str) or not _is_source(self.warmup):
+            raise errors.RequestError(
+                f"warmup must be source text of at most {WARMUP_LIMIT} bytes, without lone surrogates"
+            )
+        if self.name and not isinstance(self.name, str):
+            raise errors.RequestError(f"name={self.name!r} must be text")
         if not self.name:
             object.__setattr__(self, "name", _default_name(self.executable))
 
@@ -157,6 +166,13 @@ class EnvironmentKey:
     trusted: bool
 
 
+def _is_source(text: str) -> bool:
+    try:
+        return len(text.encode("utf-8")) <= WARMUP_LIMIT
+    except UnicodeEncodeError:
+        return False
+
+
 def _find_interpreter(python: str | os.PathLike[str] | None) -> str:
     if python is None:
         if sys.executable and os.access(sys.executable, os.X_OK):
@@ -165,6 +181,8 @@ def _find_interpreter(python: str | os.PathLike[str] | None) -> str:
             "python=None needs the path of the running interpreter, which an embedding host does "
             "not give; name one with Environment(python=...)"
         )
+    if not isinstance(python, (str, os.PathLike)) or isinstance(os.fspath(python), bytes):
+        raise errors.RequestError(f"python={python!r} must be a path as text")
     path = os.path.abspath(os.path.expanduser(os.fspath(python)))
     if os.path.isdir(path):
         path = os.path.join(path, "bin", "python")

@@ -13,7 +13,7 @@ from hotbed.bench.catalogue import ROWS, choose
 from hotbed.bench.report import Run, markdown, results
 from hotbed.bench.rounds import FULL, QUICK, measure
 from hotbed.bench.row import Row
-from hotbed.bench.tables import Table, met_text, ratio_cells, tables
+from hotbed.bench.tables import Table, bar_text, main_figure, met_text, ratio_cells, tables
 from hotbed.bench.verdict import Outcome
 
 REPORT_ONLY = ("quartiles", "overall")  # a terminal is narrow
@@ -77,11 +77,17 @@ def _run(command: str, chosen: Sequence[Row], *, quick: bool) -> Run:
 
 def _summary(outcome: Outcome) -> str:
     lines = [f"    {outcome.rounds} rounds, {outcome.wall_s:.1f} s, {outcome.stolen:.0%} of it stolen"]
+    kind = outcome.row.kind
     for verdict in outcome.verdicts:
-        if verdict.comparison.bar is not None:
-            what = ratio_cells(outcome.row.kind, verdict)[0]
-            base = f" against {verdict.comparison.baseline}" if verdict.comparison.baseline else ""
-            lines.append(f"    {verdict.comparison.contender}{base}: {what}, met: {met_text(verdict)}")
+        comparison = verdict.comparison
+        if comparison.bar is None:
+            continue
+        if comparison.baseline is None:
+            figure = f"{main_figure(kind, outcome.samples.get(comparison.contender), 0.5)} MB"
+        else:
+            figure = f"against {comparison.baseline} {ratio_cells(kind, verdict)[0]}"
+        bar = bar_text(kind, comparison.bar, comparison.q, absolute=comparison.baseline is None)
+        lines.append(f"    {comparison.contender}: {figure}, {bar}: {met_text(verdict)}")
     return "\n".join(lines)
 
 

@@ -77,10 +77,17 @@ def waiting(preload: list[str], warmup: str, standby: int) -> Iterator[Subject]:
 
 
 def standby_pids(made: Engine) -> list[int]:
-    """The rehearsed processes that wait for a fresh execution."""
-    return [
+    """The rehearsed processes that wait for a fresh execution.
+
+    Raises:
+        RuntimeError: If there is none.
+    """
+    found = [
         child["pid"]
         for environment in made.stats()["environments"]
         for child in environment["children"]
         if child["mode"] == Mode.FRESH and child["state"] == "standby" and child["rehearsed"]
     ]
+    if not found:
+        raise RuntimeError(f"no rehearsed child waits in {made!r}")
+    return found

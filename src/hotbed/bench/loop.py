@@ -120,7 +120,8 @@ def load(subject: Subject, wall_s: float, callers: int) -> dict[str, Any]:
 
     def work(mine: list[float]) -> None:
         try:
-            while (started := clock()) < until:
+            while not mine or clock() < until:  # one at least: a rate of zero has no ratio
+                started = clock()
                 call()
                 mine.append(clock() - started)
         except BaseException as error:  # a thread's border: told to the main thread

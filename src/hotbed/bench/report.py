@@ -119,7 +119,7 @@ def _own_line(kind: Kind, samples: Samples) -> tuple[str, ...]:
 
 def _unit_heads(kind: Kind) -> tuple[str, ...]:
     if kind is Kind.MEMORY:
-        return ("MB", "least to most", "with shared pages' share")
+        return ("MB", "least to most", "PSS MB")
     if kind is Kind.SATURATED:
         return ("per second", "least to most", "p50 / p95 / p99 ms")
     return ("p50 / p95 / p99 ms",)

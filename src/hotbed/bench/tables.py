@@ -15,6 +15,32 @@ from hotbed.bench.verdict import Outcome, Samples, Verdict
 NOTHING = "–"
 SHORT = 90  # characters of a reason in a table; the row's own section has all of it
 MEGABYTE = 1_000_000
+KINDS = {
+    Kind.PACED: ("Fresh executions, paced", "One caller, 20 ms of rest before each call."),
+    Kind.SATURATED: ("Saturated", "Several callers without rest; executions a second."),
+    Kind.BACK_TO_BACK: ("One caller without rest", "Each call follows the last at once."),
+    Kind.MEMORY: (
+        "Memory",
+        "Private bytes of one waiting process and its page tables, in MB (10^6); PSS is with its share of "
+        "the pages it shares.",
+    ),
+}
+SCENARIOS = (
+    "Against a plain `python file` for each call. Ceiling: how many times as quick a warm process runs the "
+    "same program, which no engine can exceed."
+)
+SCENARIO_HEADS = (
+    "row",
+    "contender",
+    "p50 / p95 / p99 ms",
+    "python file p50 ms",
+    "ratio",
+    "quartiles",
+    "overall",
+    "ceiling",
+    "bar",
+    "met",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,34 +55,16 @@ class Table:
 
 def tables(outcomes: Sequence[Outcome]) -> list[Table]:
     """One table for each kind of row that was measured; paced and saturated come first."""
-    scenarios = [outcome for outcome in outcomes if outcome.row.ceiling]
     found = []
-    for kind, title, caption in (
-        (Kind.PACED, "Fresh executions, paced", "One caller, 20 ms of rest before each call."),
-        (Kind.SATURATED, "Saturated", "Several callers without rest; executions a second."),
-        (Kind.BACK_TO_BACK, "One caller without rest", "Each call follows the last at once."),
-        (Kind.MEMORY, "Memory", "Private bytes of one waiting process and its page tables, in MB (10^6)."),
-    ):
-        of_kind = [each for each in outcomes if each.row.kind is kind and not each.row.ceiling]
-        if of_kind:
-            lines = tuple(_line(outcome, verdict) for outcome in of_kind for verdict in outcome.verdicts)
+    for kind, (title, caption) in KINDS.items():
+        chosen = [each for each in outcomes if each.row.kind is kind and not each.row.ceiling]
+        lines = tuple(_line(outcome, verdict) for outcome in chosen for verdict in outcome.verdicts)
+        if lines:
             found.append(Table(title, caption, _heads(kind), lines))
-    if scenarios:
-        lines = tuple(_scenario(outcome, verdict) for outcome in scenarios for verdict in outcome.verdicts)
-        caption = (
-            "Against a plain `python file` for each call. Ceiling: how many times quicker than that a warm "
-            "process runs the same program, which no engine can exceed."
-        )
-        heads = (
-            "row",
-            "contender",
-            "p50 / p95 / p99 ms",
-            "python file p50 ms",
-            "ratio",
-            "quartiles",
-            "overall",
-        )
-        found.append(Table("Standard scenarios", caption, (*heads, "ceiling", "bar", "met"), lines))
+    chosen = [each for each in outcomes if each.row.ceiling]
+    lines = tuple(_scenario(outcome, verdict) for outcome in chosen for verdict in outcome.verdicts)
+    if lines:
+        found.append(Table("Standard scenarios", SCENARIOS, SCENARIO_HEADS, lines))
     return found
 
 
@@ -65,7 +73,7 @@ def _heads(kind: Kind) -> tuple[str, ...]:
     if kind is Kind.SATURATED:
         own, base = ("per second", "p50 / p95 / p99 ms"), "per second"
     elif kind is Kind.MEMORY:
-        own, base = ("MB", "with shared pages' share"), "MB"
+        own, base = ("MB", "PSS MB"), "MB"
     else:
         own, base = ("p50 / p95 / p99 ms",), "p50 ms"
     return ("row", "contender", *own, "baseline", base, "ratio", "quartiles", "overall", "bar", "met")

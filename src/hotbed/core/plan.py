@@ -420,18 +420,15 @@ class Plan:
         wanted = min(
             self.pool.standby + self._queue.waiting((shelf.id, Mode.FRESH)), self.pool.max_concurrency
         )
-        starting = sum(self.children[child].mode is Mode.FRESH for child in shelf.starting)
-        actions: list[Action] = [
-            self._stock(shelf, Mode.FRESH, now, rehearse=True)
-            for _ in range(wanted - len(shelf.standby) - starting)
-        ]
+        modes = [self.children[child].mode for child in shelf.starting]
+        fresh = wanted - len(shelf.standby) - modes.count(Mode.FRESH)
+        waiting = self._queue.waiting((shelf.id, Mode.WORKER))
         workers = min(
-            self._queue.waiting((shelf.id, Mode.WORKER))
-            - (len(shelf.starting) - starting)
-            - len(shelf.idle_workers),
+            waiting - modes.count(Mode.WORKER) - len(shelf.idle_workers),
             self.pool.max_workers - len(shelf.workers),
         )
-        return actions + [self._stock(shelf, Mode.WORKER, now, rehearse=True) for _ in range(workers)]
+        missing_modes = [Mode.FRESH] * fresh + [Mode.WORKER] * workers
+        return [self._stock(shelf, mode, now, rehearse=True) for mode in missing_modes]
 
     def _stock(self, shelf: Shelf, mode: Mode, now: float, *, rehearse: bool) -> Order:
         child, order = self._order(shelf, mode, now, forked=shelf.forks, rehearse=rehearse, leased=False)

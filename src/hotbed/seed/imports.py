@@ -16,6 +16,8 @@ import types
 from importlib import import_module
 from typing import Any
 
+from . import reseed
+
 _bootstrap: Any = import_module("importlib._bootstrap")  # what `import` itself runs on
 
 _site_directories: tuple[str, ...] = ()
@@ -60,6 +62,8 @@ def _find_and_load(name: str, import_: Any) -> Any:
     _depth += 1
     try:
         module = _original(name, import_)
+        if name in reseed.GENERATORS:
+            reseed.imported(name)
         if _inside_package and not was_inside:
             _named[name] = None
         return module

@@ -80,9 +80,11 @@ def perform(
     meta["run_s"] = max(0.0, elapsed_s - import_s)
     meta["cpu_s"] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     meta["peak_bytes"] = after.ru_maxrss * 1024
-    meta["imports"] = named
+    meta["imports"] = [report.readable(name) for name in named]
     if persistent:
         _restore(saved, home)
+        if request["seed"] is not None:
+            reseed.forget()
     return meta, value
 
 
@@ -105,7 +107,7 @@ def _encode(outcome: Outcome, codec: Codec) -> tuple[dict[str, Any], bytes]:
             if outcome.promised:
                 error = report.plain("NotSerializableError", str(problem), kind="not_serializable")
         if error is None and outcome.wants_text:
-            meta["text"] = values.text(outcome.value, len(value))
+            meta["text"] = report.readable(values.text(outcome.value, len(value)))
     if error is not None:
         meta["status"] = "error"
         meta["error"] = error

@@ -12,7 +12,7 @@ import os
 import sys
 from typing import Any
 
-from . import perform, run, values, wire
+from . import perform, reseed, run, values, wire
 
 _CODE = "import sys\ndef f(x):\n    return {'n': [x, 0.5, 'text']}\nresult = f(len(inputs_of_rehearsal))"
 _INPUTS = b'{"inputs_of_rehearsal": "text"}'
@@ -64,6 +64,7 @@ def once(*, in_template: bool) -> str:
             shared.rehearse()
         if _warmup_source:
             problem = _warm_up()
+            reseed.forget()  # the snippet may have seeded `random`
         sys.stdout.flush()
         sys.stderr.flush()
     finally:

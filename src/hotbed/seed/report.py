@@ -10,7 +10,7 @@ import traceback
 from types import TracebackType
 from typing import Any
 
-_OWN = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_NOT_THE_USERS = (os.path.dirname(os.path.abspath(__file__)) + os.sep, "<frozen importlib.")
 MOST_FRAMES = 50  # at each end of a deep traceback
 LONGEST = 20_000  # characters of a message; twice that for a traceback
 
@@ -24,7 +24,7 @@ def exception(error: BaseException, *, kind: str = "raised") -> dict[str, Any]:
         frames = []
     return {
         "kind": kind,
-        "name": type(error).__name__,
+        "name": readable(type(error).__name__),
         "message": _cut(_message(error), LONGEST),
         "traceback": _cut(_formatted(error, trace), 2 * LONGEST),
         "frames": frames,
@@ -37,7 +37,8 @@ def plain(name: str, message: str, *, kind: str) -> dict[str, Any]:
 
 
 def _own_frames_removed(trace: TracebackType | None) -> TracebackType | None:
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OWN):
+    # A user's file is loaded through importlib, whose frames are then between ours and the file's.
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_NOT_THE_USERS):
         trace = trace.tb_next
     return trace
 
@@ -59,7 +60,12 @@ def _formatted(error: BaseException, trace: TracebackType | None) -> str:
 
 def _frames(trace: TracebackType | None) -> list[dict[str, Any]]:
     found = [
-        {"file": frame.filename, "line": frame.lineno, "function": frame.name, "code": frame.line or ""}
+        {
+            "file": readable(frame.filename),
+            "line": frame.lineno,
+            "function": readable(frame.name),
+            "code": readable(frame.line or ""),
+        }
         for frame in traceback.extract_tb(trace)
     ]
     if len(found) > 2 * MOST_FRAMES:
@@ -67,7 +73,16 @@ def _frames(trace: TracebackType | None) -> list[dict[str, Any]]:
     return found
 
 
+def readable(text: str) -> str:
+    """Text as it may stand in a report: a lone surrogate, which UTF-8 cannot hold, as its escape.
+
+    Also makes an ordinary str of a subclass, whose methods are user code.
+    """
+    return str.encode(text, "utf-8", "backslashreplace").decode("utf-8")
+
+
 def _cut(text: str, most: int) -> str:
+    text = readable(text)
     if len(text) <= most:
         return text
     half = most // 2

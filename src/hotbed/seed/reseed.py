@@ -1,12 +1,17 @@
 """Random generators after a fork: no two executions may draw the same numbers.
 
-`random` reseeds itself after a fork; the global generators of NumPy and torch do not.
+`random` reseeds itself after a fork; the global generators of NumPy and torch do not. A caller's
+seed also holds for a generator that the code imports only later.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+
+
+GENERATORS = frozenset(("random", "numpy.random", "torch"))
+_seed: int | None = None  # the caller's, of the execution under way
 
 
 def from_system() -> None:
@@ -24,9 +29,29 @@ def from_number(seed: int) -> None:
 
     `seed` is at least 0; NumPy takes its lowest 32 bits.
     """
+    global _seed
+    _seed = seed
+    for name in GENERATORS:
+        imported(name)
+
+
+def imported(name: str) -> None:
+    """Seed a generator that has just been imported, if this execution has a seed."""
+    module = sys.modules.get(name)
+    if _seed is None or module is None:
+        return
+    if name == "random":
+        module.seed(_seed)
+    elif name == "numpy.random":
+        module.seed(_seed & 0xFFFF_FFFF)
+    else:
+        module.manual_seed(_seed & 0x7FFF_FFFF_FFFF_FFFF)
+
+
+def forget() -> None:
+    """End what `from_number` or a warm-up snippet began, where no fork follows."""
+    global _seed
+    _seed = None
     if (random := sys.modules.get("random")) is not None:
-        random.seed(seed)
-    if (numpy_random := sys.modules.get("numpy.random")) is not None:
-        numpy_random.seed(seed & 0xFFFF_FFFF)
-    if (torch := sys.modules.get("torch")) is not None:
-        torch.manual_seed(seed & 0x7FFF_FFFF_FFFF_FFFF)
+        random.seed()
+    from_system()

@@ -1,0 +1,41 @@
+"""Engines that the tests of a file share, and ways to make environments for them.
+
+An engine is made once a file: its start costs more than most tests. `engine` comes twice, with
+forking and without, for what must hold either way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from hotbed import Engine, Pool
+from tests.engine.venvs import Venv
+
+WAYS = ("forked", "interpreters")
+
+
+@pytest.fixture(scope="module", params=WAYS)
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """An engine that forks, then one that must not (HOTBED_FORK=0)."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "interpreters":
+            patch.setenv("HOTBED_FORK", "0")
+        with Engine() as engine:
+            yield engine
+
+
+@pytest.fixture(scope="module")
+def forking() -> Iterator[Engine]:
+    """An engine that forks."""
+    with Engine(pool=Pool(max_concurrency=4)) as engine:
+        yield engine
+
+
+@pytest.fixture
+def make_venv(tmp_path: Path) -> Callable[[], Venv]:
+    """Makes empty virtual environments of the running interpreter."""
+    count = iter(range(100))
+    return lambda: Venv.make(tmp_path / f"venv{next(count)}")
