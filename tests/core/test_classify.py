@@ -14,7 +14,7 @@ from hotbed.core.frames import ProtocolError
 from hotbed.model import ErrorKind, Status
 from hotbed.seed import report, wire
 
-GOOD = {
+GOOD: dict[str, object] = {
     "status": "ok",
     "error": None,
     "text": "",

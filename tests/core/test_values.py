@@ -78,8 +78,7 @@ class OwnDict(dict[str, int]):
     """A user's own kind of dict."""
 
 
-Pair = collections.namedtuple("Pair", "x y")  # noqa: PYI024  # the untyped kind is the one to test
-UTC = datetime.timezone.utc
+Pair = collections.namedtuple("Pair", "x y")
 UUID = "12345678-1234-5678-1234-567812345678"
 
 
@@ -95,7 +94,7 @@ def encoded(value: Any) -> Any:
         (memoryview(b"ab"), "YWI="),
         ({3, 1, 2}, [1, 2, 3]),
         (frozenset("ba"), ["a", "b"]),
-        (datetime.datetime(2024, 2, 29, 1, 2, 3, tzinfo=UTC), "2024-02-29T01:02:03+00:00"),
+        (datetime.datetime(2024, 2, 29, 1, 2, 3, tzinfo=datetime.UTC), "2024-02-29T01:02:03+00:00"),
         (datetime.date(2024, 2, 29), "2024-02-29"),
         (datetime.time(1, 2, 3), "01:02:03"),
         (datetime.timedelta(minutes=1, milliseconds=500), 60.5),
@@ -229,8 +228,8 @@ def test_a_numpy_key_becomes_its_text() -> None:
 
 def test_a_data_frame_is_a_list_of_rows() -> None:
     pd = pytest.importorskip("pandas")
-    frame = pd.DataFrame({"a": [1, 2], "b": ["x", None]})
-    assert encoded(frame) == [{"a": 1, "b": "x"}, {"a": 2, "b": None}]
+    frame = pd.DataFrame({"a": [1, 2], "b": ["x", "y"]})
+    assert encoded(frame) == [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]
 
 
 @pytest.mark.parametrize(("name", "column"), [("key", "key"), (None, "index")])
@@ -249,8 +248,7 @@ def test_a_grouped_frame_keeps_its_keys() -> None:
 def test_an_index_named_as_a_column_loses_neither() -> None:
     pd = pytest.importorskip("pandas")
     frame = pd.DataFrame({"a": [1]}, index=pd.Index(["x"], name="a"))
-    (row,) = encoded(frame)
-    assert {"x", 1} <= set(row.values())
+    assert encoded(frame) == [{"a (index)": "x", "a": 1}]
 
 
 def test_columns_may_be_no_text() -> None:
@@ -350,7 +348,7 @@ class Endless:
         pytest.param(object(), id="object"),
         pytest.param(sys, id="module"),
         pytest.param(len, id="function"),
-        pytest.param((number for number in ()), id="generator"),
+        pytest.param((number for number in range(3)), id="generator"),
         pytest.param(Point, id="class"),
         pytest.param(ring(), id="contains itself"),
         pytest.param(ring_of_points(), id="contains itself by a field"),
@@ -420,5 +418,5 @@ def test_a_repr_without_end_is_cut() -> None:
 
 
 def test_bytes_are_put_back_among_the_inputs() -> None:
-    inputs = values.unpack({"x": 1}, {"a": [0, 2], "b": [2, 2]}, memoryview(b"ab"))
+    inputs = values.unpack(memoryview(b'{"x": 1}ab'), 8, {"a": [0, 2], "b": [2, 2]})
     assert inputs == {"x": 1, "a": b"ab", "b": b""}

@@ -7,6 +7,7 @@ names the field. What has left this file can be sent.
 from __future__ import annotations
 
 import json
+import keyword
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -85,7 +86,7 @@ def run_request(
     if not isinstance(inputs, Mapping):
         raise RequestError(f"inputs must be a dict of names and values, not {type(inputs).__name__}")
     for name in inputs:
-        if not isinstance(name, str) or not name.isidentifier():
+        if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
             raise RequestError(f"inputs holds the name {name!r}, which is no Python identifier")
     payload = {"op": "run", "code": code}
     return _request(payload, inputs, mode, own, env, seed, trusted, "", f"run, {len(code)} characters")
@@ -117,6 +118,11 @@ def call_request(
         what = "is a directory" if os.path.isdir(file) else "does not exist"
         raise RequestError(f"target={target!r}: {file} {what}")
     payload = {"op": "call", "file": file, "function": function, "positional": len(args)}
+    if not isinstance(kwargs, Mapping):
+        raise RequestError(f"kwargs must be a dict of names and values, not {type(kwargs).__name__}")
+    for name in kwargs:
+        if not isinstance(name, str) or name.isdecimal():  # numbers are the positional ones
+            raise RequestError(f"kwargs holds the name {name!r}, which no argument can have")
     inputs = {**{str(index): value for index, value in enumerate(args)}, **kwargs}
     label = f"call {os.path.basename(file)}:{function}"
     return _request(payload, inputs, mode, own, env, seed, trusted, file, label)
@@ -160,7 +166,8 @@ def _pickled(
 def _encode_meta(meta: dict[str, Any]) -> bytes:
     try:
         return msgspec.json.encode(meta)
-    except UnicodeEncodeError:  # a path or a variable that is not UTF-8, held as surrogates
+    # A path or a variable that is not UTF-8, held as surrogates; a seed of more than 64 bits.
+    except (UnicodeEncodeError, OverflowError):
         return wire.encode(meta)
 
 
@@ -193,9 +200,11 @@ def _encode(plain: dict[str, Any]) -> bytes:
         raise RequestError(
             "inputs are nested too deeply (about 1,000 levels is the limit); pass a flatter value"
         ) from None
+    except RequestError:
+        raise
     except values.NotSerializableError as error:
         raise RequestError(f"inputs: {error}") from None
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # converters run the values' own methods
         raise RequestError(f"inputs are no data: {error}; use text, numbers, lists and dicts") from None
 
 
@@ -216,15 +225,20 @@ def _variables(env: Mapping[str, str] | None) -> dict[str, str]:
     if not isinstance(env, Mapping):
         raise RequestError(f"env must be a dict of variables, not {type(env).__name__}")
     for name, value in env.items():
-        if not isinstance(name, str) or not name or "=" in name or "\0" in name:
+        if not isinstance(name, str) or not name or "=" in name or not _fits_a_variable(name):
             raise RequestError(f"env holds the name {name!r}, which no variable can have")
-        if not isinstance(value, str) or "\0" in value:
-            raise RequestError(f"env[{name!r}] must be text without NUL, not {type(value).__name__}")
-        try:
-            os.fsencode(value)
-        except UnicodeEncodeError:
-            raise RequestError(f"env[{name!r}] holds text that no variable can, a lone surrogate") from None
+        if not isinstance(value, str):
+            raise RequestError(f"env[{name!r}] must be text, not {type(value).__name__}")
+        if not _fits_a_variable(value):
+            raise RequestError(f"env[{name!r}] holds what no variable can: a NUL or a lone surrogate")
     return dict(env)
+
+
+def _fits_a_variable(text: str) -> bool:
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
 
 
 def _seed(seed: int | None) -> int | None:

@@ -11,7 +11,9 @@ The rules, tried in this order where JSON has no word for a value:
   dataclass                      a dict of its fields
   numpy scalar, array            number; nested lists
   pandas DataFrame               a list of row dicts, with a named or non-default index as columns
-  pandas Series, Index           a list; a dict if the Series' index is not the default one
+  pandas Series, Index           a list; a dict if the Series' index is not the default one, and
+                                 [key, value] pairs if a key comes twice
+  pandas Period, Interval        text
   pandas NA, NaT                 null
   mapping, other iterable views  a dict; a list (range, deque, dict views)
   pydantic, msgspec, attrs       what model_dump() or their fields give
@@ -163,6 +165,9 @@ def _sorted_list(value: Any) -> list[Any]:
 
 def _frame(frame: Any) -> Any:
     if frame.index.names != [None] or type(frame.index).__name__ != "RangeIndex":
+        names = [name for name in frame.index.names if name in frame.columns]
+        if names:  # a level of the index is called as a column is
+            frame = frame.rename_axis(index={name: f"{name} (index)" for name in names})
         frame = frame.reset_index()
     return frame.to_dict(orient="records")
 
@@ -170,7 +175,8 @@ def _frame(frame: Any) -> Any:
 def _series(series: Any) -> Any:
     if type(series.index).__name__ == "RangeIndex":
         return series.tolist()
-    return dict(zip(series.index.tolist(), series.tolist(), strict=True))
+    pairs = zip(series.index.tolist(), series.tolist(), strict=True)
+    return dict(pairs) if series.index.is_unique else list(pairs)
 
 
 def _array(array: Any) -> Any:
@@ -206,6 +212,10 @@ _RULES: dict[str, Any] = {
     "pandas.core.series.Series": _series,
     "pandas.Index": _array,
     "pandas.core.indexes.base.Index": _array,
+    "pandas.Period": str,
+    "pandas._libs.tslibs.period.Period": str,
+    "pandas.Interval": str,
+    "pandas._libs.interval.Interval": str,
     "pandas.api.typing.NaTType": lambda value: None,
     "pandas._libs.tslibs.nattype.NaTType": lambda value: None,
     "pandas.api.typing.NAType": lambda value: None,
