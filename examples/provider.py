@@ -11,12 +11,11 @@ from __future__ import annotations
 import csv
 import json
 import math
-import re
+import string
 import sys
-from collections import defaultdict
 from typing import Any
 
-WORD = re.compile(r"[a-z0-9]+")
+SPACES = str.maketrans(dict.fromkeys(string.punctuation, " "))
 # Words of questions, not of places.
 IDLE = frozenset(
     ["a", "airport", "an", "in", "is", "near", "of", "on", "serves", "the", "there", "where", "which"]
@@ -27,25 +26,23 @@ _indexes: dict[str, Index] = {}
 
 
 class Index:
-    """Airports by the words of their names and places."""
+    """Airports, each with the words of its name and place."""
 
     def __init__(self, path: str) -> None:
         with open(path, newline="", encoding="utf-8") as file:
             reader = csv.reader(file)
             self.columns = next(reader)
             self.rows = list(reader)
-        self.places: dict[str, list[int]] = defaultdict(list)
-        for number, (iata, name, city, state, *_rest) in enumerate(self.rows):
-            for word in set(WORD.findall(f"{iata} {name} {city} {state}".lower())):
-                self.places[word].append(number)
+        self.words = [f" {' '.join(row[:4])} ".lower().translate(SPACES) for row in self.rows]
 
     def best(self, question: str) -> tuple[dict[str, str] | None, float]:
         """The airport that fits best, and its score; the first in the file wins a tie."""
-        scores: dict[int, float] = defaultdict(float)
-        for word in sorted(set(WORD.findall(question.lower())) - IDLE):
-            numbers = self.places.get(word, ())
-            for number in numbers:
-                scores[number] += math.log(len(self.rows) / len(numbers))
+        scores: dict[int, float] = {}
+        for word in sorted(set(question.lower().translate(SPACES).split()) - IDLE):
+            whole = f" {word} "
+            found = [number for number, words in enumerate(self.words) if whole in words]
+            for number in found:
+                scores[number] = scores.get(number, 0.0) + math.log(len(self.rows) / len(found))
         if not scores:
             return None, 0.0
         number = min(scores, key=lambda one: (-scores[one], one))

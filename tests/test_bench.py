@@ -132,6 +132,14 @@ def test_without_a_baseline_the_figure_itself_is_held_to_the_bar() -> None:
     assert (found.value, found.met, found.sense) == (1e6, True, Sense.AT_MOST)
 
 
+def test_a_bar_at_p95_is_not_judged_on_samples_too_few_to_have_one() -> None:
+    comparison = Comparison("a", "b", at_most(2.0), q=0.95)
+    [few] = outcome(Kind.PACED, comparison, {"a": [1.0] * 19, "b": [1.0] * 19}).verdicts
+    [enough] = outcome(Kind.PACED, comparison, {"a": [1.0] * 20, "b": [1.0] * 20}).verdicts
+    assert (few.met, few.reason) == (None, "too few samples: 19 of 20")
+    assert enough.met is True
+
+
 def test_a_missing_peer_is_named_and_its_bar_is_neither_met_nor_missed() -> None:
     reason = f"not installed: {peers.EXTRA}"
     measured = outcome(Kind.PACED, Comparison("a", "loky", at_least(8.0)), {"a": [1.0]}, {"loky": reason})

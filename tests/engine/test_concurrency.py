@@ -82,6 +82,7 @@ class Blocker:
     """An execution that takes the only place until it is let go."""
 
     def __init__(self, engine: Engine, go: Path) -> None:
+        engine.warm(timeout=PATIENCE_S)  # so that it need not queue for a template
         self.begun = threading.Event()
         self._go = go
         code = f"import os, time\nprint('in')\nwhile not os.path.exists({str(go)!r}): time.sleep(0.005)"

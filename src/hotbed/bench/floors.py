@@ -73,9 +73,8 @@ def warm(code: str, data: Any, preload: list[str], warmup: str) -> Iterator[Subj
 @contextmanager
 def direct(code: str, data: Any, preload: list[str], warmup: str) -> Iterator[Subject]:
     """`python file` for each call, input on stdin and value on stdout."""
-    text = None if data is None else json.dumps(data)
-    with _script(program(code, reads=text is not None)) as path:
-        yield _interpreter([str(path)], text)
+    with _script(program(code, reads=data is not None)) as path:
+        yield _interpreter([str(path)], data)
 
 
 @contextmanager
@@ -89,7 +88,7 @@ def direct_provider(args: list[Any]) -> Iterator[Subject]:
     result = provider.call_api(*data)
     """
     with _script(program(code, reads=True)) as path:
-        yield _interpreter([str(path)], json.dumps(args))
+        yield _interpreter([str(path)], args)
 
 
 @contextmanager
@@ -106,10 +105,11 @@ def _script(text: str) -> Iterator[Path]:
         yield path
 
 
-def _interpreter(arguments: list[str], text: str | None) -> Subject:
+def _interpreter(arguments: list[str], data: Any) -> Subject:
     argv = [sys.executable, *arguments]
 
     def call() -> Any:
+        text = None if data is None else json.dumps(data)  # as an engine must, at each call
         done = subprocess.run(argv, input=text, capture_output=True, text=True, check=True)
         return json.loads(done.stdout)
 

@@ -47,7 +47,7 @@ class Pace:
         return min(self.row_s * share, left_s * share / shares_left)
 
 
-QUICK = Pace(total_s=145.0, row_s=8.0, least_rounds=3, load_s=0.4)
+QUICK = Pace(total_s=145.0, row_s=8.0, least_rounds=4, load_s=0.4)
 FULL = Pace(total_s=660.0, row_s=37.0, least_rounds=5, load_s=0.8)
 
 

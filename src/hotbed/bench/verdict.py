@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hotbed.bench.figures import Ratio, flat, median, ratio
+from hotbed.bench.figures import LEAST_FOR_P95, Ratio, flat, median, ratio
 from hotbed.bench.row import Comparison, Kind, Row, Sense
 
 TOLERANCE = 1e-9  # relative: entrants sum the same floats in the same order, or nearly
@@ -84,6 +84,9 @@ def judge(outcome: Outcome, comparison: Comparison) -> Verdict:
         value = median(flat(contender))
         return Verdict(comparison, sense, value=value, met=_holds(sense, value, bar.value) if bar else None)
     baseline = outcome.samples[comparison.baseline].rounds
+    fewest = min(len(flat(contender)), len(flat(baseline)))
+    if comparison.q != 0.5 and fewest < LEAST_FOR_P95:
+        return Verdict(comparison, sense, reason=f"too few samples: {fewest} of {LEAST_FOR_P95}")
     # Less time and less memory are better, more executions a second are: "at least" asks for better.
     above, below = (contender, baseline) if sense is natural else (baseline, contender)
     found = ratio(above, below, comparison.q)

@@ -195,15 +195,18 @@ class Plan:
             shelf.standby.append(child_id)
         return self._serve_queue(now)
 
-    def child_gone(self, child_id: ChildId, now: float) -> list[Action]:
-        """A child has ended; one that is leased is its caller's to report."""
+    def child_gone(self, child_id: ChildId, now: float, *, blameless: bool = False) -> list[Action]:
+        """A child has ended; one that is leased is its caller's to report.
+
+        `blameless` says that something else took it along, so its end tells nothing of the next.
+        """
         child = self.children.get(child_id)
         if child is None or child.state is State.LEASED:
             return []
         shelf = self.shelves[child.environment]
         was_starting = child.state is State.STARTING
         actions = self._forget(child)
-        if was_starting:  # it may have died of what would kill the next one too
+        if was_starting and not blameless:  # it may have died of what would kill the next one too
             shelf.failures += 1
             if shelf.failures > FREE_RESTARTS:
                 reason = "its processes end while they start"
@@ -277,6 +280,8 @@ class Plan:
         """Its installed packages are not those its processes have imported: begin anew."""
         shelf = self.shelves[environment]
         actions = self._end_waiting(shelf, workers=True) + self._retire(shelf)
+        if shelf.threaded:  # the packages that start threads may have gone
+            shelf.forks, shelf.threaded, shelf.reason = True, False, ""
         shelf.unfit = frozenset()
         shelf.failures = 0
         shelf.retry_at = 0.0
@@ -565,7 +570,7 @@ class Plan:
             f"{name} ({', '.join(threads)})" for name, threads in threaded.items() if name not in learned
         )
         actions = self._retire(shelf)
-        shelf.forks = False
+        shelf.forks, shelf.threaded = False, True
         shelf.reason = f"importing it starts threads that do not survive a fork: {names}"
         return actions + self._serve_queue(now) + self._refill(shelf, now)
 

@@ -40,6 +40,7 @@ class Shelf:
     learned: tuple[str, ...] = ()
     unfit: frozenset[str] = frozenset()  # learned names that a template must not hold
     loaded: tuple[str, ...] = ()  # what the current template was started with
+    threaded: bool = False  # it would fork, but for the threads of what it imports
     reason: str = ""  # why it does not fork, or is broken
     broke_by_death: bool = False
     failures: int = 0  # starts and lives of templates that ended badly, in a row

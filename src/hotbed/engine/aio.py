@@ -169,6 +169,7 @@ async def _drive(engine: Engine, work: Assignment) -> Result:
             verdict = await _converse(loop, run, exchange)
             if not run.must_retry():
                 break
+            await asyncio.to_thread(run.dispatcher.wait_for_death, exchange.link, NEWS_S)
             run.retry()
         if run.needs_news():
             await _await_death(run, exchange)

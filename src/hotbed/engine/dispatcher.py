@@ -140,7 +140,11 @@ class Dispatcher:
         with self.lock:
             job.lease, job.link = None, None
             job.execution.on("returned")
-            wakes = self._settle(self.plan.lost(job.ticket, now), now)
+            # What killed this child may have killed those that stand by too, and the news of it is
+            # still on its way: there is one retry, and it must not go to another dead one.
+            dead = [child for child, link in self.links.items() if link.is_dead(0.0)]
+            actions = [action for child in dead for action in self.plan.child_gone(child, now)]
+            wakes = self._settle([*actions, *self.plan.lost(job.ticket, now)], now)
         self._after(wakes)
 
     def withdraw(self, job: Job) -> bool:
@@ -231,6 +235,13 @@ class Dispatcher:
             "rehearse": order.rehearse,
             "persistent": order.mode is Mode.WORKER,
         }
+        with self.lock:
+            # Before the order is out: should the nursery be gone, the keeper must find this link
+            # among those that went with it.
+            self.links[order.child] = link
+            if order.forked and template is None:
+                link.ended = link.orphaned = True
+            self.changed.notify_all()
         try:
             if template is not None:
                 control.make(message, link.far_ends)
@@ -240,9 +251,6 @@ class Dispatcher:
             pass  # the nursery is gone: with its far ends closed the link says so to its reader
         finally:
             link.close_far_ends()
-        with self.lock:
-            self.links[order.child] = link
-            self.changed.notify_all()
         return link
 
     def _start_interpreter(self, link: Link, order: Order, place: Place, message: dict[str, Any]) -> None:

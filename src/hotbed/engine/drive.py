@@ -239,6 +239,8 @@ def drive(dispatcher: Dispatcher, work: Assignment) -> Result:
             verdict = _converse(run, exchange)
             if not run.must_retry():
                 break
+            # Until the keeper has heard of it, the plan would choose the same nursery again.
+            dispatcher.wait_for_death(exchange.link, NEWS_S)
             run.retry()
         if run.needs_news():
             if not exchange.link.is_dead(LINGER_S):

@@ -354,7 +354,7 @@ class Keeper(threading.Thread):
             dispatcher.changed.notify_all()
         for link in lost:
             self._clear_work(link.child)
-            self._gone(link.child)
+            self._gone(link.child, blameless=True)
         for child in [child for child in dispatcher.working if child not in dispatcher.links]:
             self._clear_work(child)  # it was let go of before, and nobody is left to tell its end
 
@@ -412,10 +412,10 @@ class Keeper(threading.Thread):
             link.orphaned = wait_status is None
             dispatcher.changed.notify_all()
 
-    def _gone(self, child: ChildId) -> None:
+    def _gone(self, child: ChildId, *, blameless: bool = False) -> None:
         self._unwatch_child(child)
         if child in self._dispatcher.plan.children:
-            self._dispatcher.tell(lambda plan, now: plan.child_gone(child, now))
+            self._dispatcher.tell(lambda plan, now: plan.child_gone(child, now, blameless=blameless))
 
     def _clear_work(self, child: ChildId) -> None:
         working = self._dispatcher.working

@@ -120,6 +120,10 @@ def _restore(saved: dict[str, str | None], home: str) -> None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
-    os.chdir(home)
+    try:
+        os.chdir(home)
+    except FileNotFoundError:  # the code removed it
+        os.makedirs(home, 0o700)
+        os.chdir(home)
     sys.argv = [""]
     sys.modules["__main__"] = types.ModuleType("__main__")  # lets go of the last run's globals
