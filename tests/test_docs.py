@@ -215,7 +215,7 @@ def field_types(cls: type) -> dict[str, object]:
 
 def commands() -> list[str]:
     """Every command line a user can start with: "hotbed env build"."""
-    main = module("hotbed.cli.main")
+    main = module("hotbed.cli.commands")
     if main is None:
         return []
     typer = importlib.import_module("typer.main")

@@ -11,6 +11,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from hotbed.version import __version__
+
 if TYPE_CHECKING:
     from hotbed.config import Pool
     from hotbed.engine.aio import AsyncEngine
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
     )
     from hotbed.model import Environment, ErrorInfo, Limits, Mode, Result, Status
 
-__version__ = "0.1.0"
 
 _HOMES = {
     "hotbed.config": ("Pool",),
@@ -85,6 +86,7 @@ __all__ = [
     "Result",
     "Status",
     "TemplateDiedError",
+    "__version__",
     "default_engine",
     "run",
 ]

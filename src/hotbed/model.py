@@ -98,6 +98,23 @@ def parse_seconds(value: float | None, name: str) -> float | None:
 
 
 @dataclass(frozen=True, slots=True)
+class EnvironmentKey:
+    """An environment without its name: what makes two of them the same one."""
+
+    executable: str
+    preload: str | tuple[str, ...]
+    warmup: str
+    trusted: bool
+
+
+def _is_source(text: str) -> bool:
+    try:
+        return len(text.encode("utf-8")) <= WARMUP_LIMIT
+    except UnicodeEncodeError:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
 class Environment:
     """Which interpreter runs the code and what it has loaded beforehand.
 
@@ -121,6 +138,7 @@ class Environment:
     name: str = ""
     trusted: bool = False
     executable: str = field(init=False, default="", repr=False)
+    key: EnvironmentKey = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "executable", _find_interpreter(self.python))
@@ -146,31 +164,11 @@ class Environment:
             )
         if self.name and not isinstance(self.name, str):
             raise errors.RequestError(f"name={self.name!r} must be text")
+        preload = self.preload if self.preload == "auto" else tuple(self.preload)
+        key = EnvironmentKey(self.executable, preload, self.warmup, self.trusted)
+        object.__setattr__(self, "key", key)
         if not self.name:
             object.__setattr__(self, "name", _default_name(self.executable))
-
-    @property
-    def key(self) -> EnvironmentKey:
-        """What makes two environments the same one."""
-        preload = self.preload if self.preload == "auto" else tuple(self.preload)
-        return EnvironmentKey(self.executable, preload, self.warmup, self.trusted)
-
-
-@dataclass(frozen=True, slots=True)
-class EnvironmentKey:
-    """An environment without its name."""
-
-    executable: str
-    preload: str | tuple[str, ...]
-    warmup: str
-    trusted: bool
-
-
-def _is_source(text: str) -> bool:
-    try:
-        return len(text.encode("utf-8")) <= WARMUP_LIMIT
-    except UnicodeEncodeError:
-        return False
 
 
 def _find_interpreter(python: str | os.PathLike[str] | None) -> str:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -58,10 +57,12 @@ def test_the_next_execution_is_served_after_a_kill(engine: Engine, victim: str) 
     for _ in range(3):
         pids = VICTIMS[victim](engine)
         assert pids
+        below = [*child_pids(engine, "standby"), *(template_pids(engine) if victim == "launcher" else [])]
         kill(pids)
+        # The kernel takes those below one by one, and one that is alive still may begin.
+        assert leftovers.wait_gone([*pids, *below]) == set()
         assert engine.run("40 + 2").value == 42
         engine.warm(timeout=PATIENCE_S)
-        assert leftovers.wait_gone(pids) == set()
 
 
 @pytest.mark.parametrize("victim", ["template", "launcher"])
@@ -153,31 +154,3 @@ def test_a_stopped_template_costs_a_start_timeout_and_no_more() -> None:
         finally:
             kill([pid], signal.SIGCONT)
         assert engine.run("40 + 2").value == 42
-
-
-def test_a_host_that_has_used_up_its_descriptors_gets_an_error_and_is_served_afterwards(
-    engine: Engine,
-) -> None:
-    import resource
-
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    taken: list[int] = []
-    resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
-    try:
-        try:
-            while True:
-                taken.append(os.dup(0))
-        except OSError:
-            pass
-        results: list[Any] = []
-        for _ in range(4):
-            try:
-                results.append(engine.run("40 + 2", timeout=5, queue_timeout=5).value)
-            except (HotbedError, OSError) as error:
-                results.append(error)
-        assert len(results) == 4
-    finally:
-        for fd in taken:
-            os.close(fd)
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-    assert engine.run("40 + 2").value == 42

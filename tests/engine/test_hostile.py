@@ -301,10 +301,8 @@ def test_a_worker_broken_by_its_code_ends_the_next_execution_with_a_typed_status
     "name",
     ["len", "print", "isinstance", "Exception", "BaseException", "ValueError", "int", "max", "open", "dict", "type"],
 )
-def test_a_builtin_replaced_by_nothing_ends_its_own_execution_alone(
-    engine: Engine, name: str, mode: Literal["fresh", "worker"]
-) -> None:
-    result = engine.run(f"import builtins; builtins.{name} = None; result = 42", mode=mode, timeout=PATIENCE_S)
+def test_a_builtin_replaced_by_nothing_ends_its_own_execution_alone(engine: Engine, name: str) -> None:
+    result = engine.run(f"import builtins; builtins.{name} = None; result = 42", timeout=PATIENCE_S)
     assert result.status in (Status.OK, Status.ERROR, Status.CRASHED)
     assert engine.run("40 + 2").value == 42
 

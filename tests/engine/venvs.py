@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import venv
 from dataclasses import dataclass
@@ -33,7 +34,9 @@ class Venv:
         """
         for old in self.site.glob(f"{name}-*.dist-info"):
             for line in (old / "RECORD").read_text().splitlines():
-                (self.site / line.partition(",")[0]).unlink()
+                path = self.site / line.partition(",")[0]
+                path.unlink()
+                Path(importlib.util.cache_from_source(str(path))).unlink(missing_ok=True)
             old.rmdir()
         info = self.site / f"{name}-{version}.dist-info"
         info.mkdir()

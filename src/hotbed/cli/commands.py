@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-import hotbed
+from hotbed.version import __version__
 
 app = typer.Typer(
     name="hotbed",
@@ -20,7 +20,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"hotbed {hotbed.__version__}")
+        typer.echo(f"hotbed {__version__}")
         raise typer.Exit
 
 

@@ -24,6 +24,8 @@ class State(Enum):
     STANDBY = "standby"
     LEASED = "leased"
 
+    __hash__ = object.__hash__  # members are single; Enum's own hash is Python code
+
 
 class Event(Enum):
     """What may happen to a child."""
@@ -32,6 +34,8 @@ class Event(Enum):
     REHEARSING = "rehearsing"
     LEASED = "leased"
     IDLE = "idle"
+
+    __hash__ = object.__hash__
 
 
 TRANSITIONS: dict[tuple[State, Event], State] = {

@@ -6,8 +6,6 @@ kernel's word counts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgspec
 
 from hotbed.core.frames import ProtocolError
@@ -42,8 +40,7 @@ class Answer(msgspec.Struct):
 _answers = msgspec.json.Decoder(Answer)
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """Status, and the error that explains it."""
 
     status: Status

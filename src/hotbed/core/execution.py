@@ -20,6 +20,8 @@ class Phase(Enum):
     SENT = "sent"
     ENDED = "ended"
 
+    __hash__ = object.__hash__  # members are single; Enum's own hash is Python code
+
 
 TRANSITIONS: dict[tuple[Phase, str], Phase] = {
     (Phase.QUEUED, "leased"): Phase.SENT,

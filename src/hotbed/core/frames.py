@@ -6,7 +6,7 @@ bounded by the limits. The format is that of seed/wire.py.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from hotbed.seed.wire import HEADER, KINDS_TO_PARENT
 
@@ -21,8 +21,7 @@ class TooLargeError(ProtocolError):
     """A frame announces more than the limit."""
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(msgspec.Struct, frozen=True):
     """One whole frame."""
 
     kind: int

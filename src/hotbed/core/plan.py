@@ -155,7 +155,10 @@ class Plan:
         if reusable and not oneshot and child.generation == shelf.generation:
             shelf.failures = 0  # only an answer speaks for the template, and only for its own
         actions = self._take_back(child, shelf, now, reusable=reusable)
-        actions += self._serve_queue(now)
+        if self._queue:
+            actions += self._serve_queue(now)
+        elif not actions:
+            return actions  # a worker went back to its place: nothing else has changed
         return actions if oneshot else actions + self._refill(shelf, now)
 
     def lost(self, ticket_id: TicketId, now: float) -> list[Action]:
@@ -365,7 +368,8 @@ class Plan:
         if order is None:
             child.on(Event.LEASED)
         child.ticket = ticket.id
-        child.affinities |= {ticket.affinity}
+        if ticket.affinity not in child.affinities:
+            child.affinities |= {ticket.affinity}
         ticket.child = child.id
         ticket.leased_at = now
         self._tickets[ticket.id] = ticket

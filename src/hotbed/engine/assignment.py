@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from hotbed.engine.place import Place
 from hotbed.engine.request import Request
@@ -12,8 +13,7 @@ from hotbed.model import Limits
 Listener = Callable[[str], object]
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
+class Assignment(msgspec.Struct, frozen=True):
     """One execution, ready to be driven by a thread or an event loop."""
 
     id: str
@@ -21,5 +21,6 @@ class Assignment:
     request: Request
     limits: Limits
     queue_timeout_s: float | None
+    started: float  # on the monotonic clock: when the caller asked
     on_stdout: Listener | None
     on_stderr: Listener | None

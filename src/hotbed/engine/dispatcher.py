@@ -90,7 +90,7 @@ class Dispatcher:
 
     def submit(self, job: Job, place: Place, now: float) -> None:
         """Ask the plan; afterwards the job has a lease, a refusal, or waits to be woken."""
-        if place.directories and place.has_changed():
+        if place.directories and place.has_changed(now):
             self.renew(place, now)
         request = job.request
         with self.lock:
@@ -187,12 +187,13 @@ class Dispatcher:
             EnvironmentBrokenError, TemplateDiedError: If they cannot be.
             EngineError: If they are not in time.
         """
-        if place.directories and place.has_changed():
-            self.renew(place, time.monotonic())
+        now = time.monotonic()
+        if place.directories and place.has_changed(now):
+            self.renew(place, now)
         with self.lock:
             if self.failure is not None or self.closed:
                 raise self._out_of_service()
-            wakes = self._settle(self.plan.warm(place.id, time.monotonic()), time.monotonic())
+            wakes = self._settle(self.plan.warm(place.id, now), now)
         self._after(wakes)
         shelf = self.plan.shelves[place.id]
         settled = lambda: (  # noqa: E731

@@ -124,8 +124,10 @@ class Drive:
         exchange = self.exchange
         return exchange is not None and exchange.closed is Close.LOST and not exchange.link.ended
 
-    def conclude(self, verdict: Verdict | None) -> Result:
+    def conclude(self, verdict: Verdict | None, *, drained: bool = False) -> Result:
         """Give the child back and make the result; `verdict` is what the driver decided, if it did.
+
+        `drained` says that the driver has read all output up to the answer.
 
         Raises:
             EnvironmentBrokenError: If the process could not be set up.
@@ -134,11 +136,12 @@ class Drive:
         if exchange is None:  # cancelled while it waited
             verdict = classify.cancelled(job.cancelled)
             job.execution.on("cancelled", verdict.status)
-            return result_of(job, work.place, verdict)
+            return result_of(job, work.place, work.started, verdict)
         answer, value = None, None
         if verdict is not None:
             exchange.link.kill()
-        exchange.drain()
+        if not drained:
+            exchange.drain()
         if verdict is None and exchange.closed is Close.UNBEGUN:
             verdict = classify.lost(self._unbegun(exchange))
         if verdict is None and exchange.closed is not Close.BROKEN:
@@ -158,7 +161,14 @@ class Drive:
                 f"{exchange.answer.meta.decode('utf-8', 'replace') if exchange.answer else ''}"
             )
         result = result_of(
-            job, work.place, verdict, answer=answer, value=value, exchange=exchange, reason=self._reason()
+            job,
+            work.place,
+            work.started,
+            verdict,
+            answer=answer,
+            value=value,
+            exchange=exchange,
+            reason=self._reason(),
         )
         self.give_back(reusable=reusable, status=verdict.status)
         if answer is not None and answer.imports and job.request.mode is not Mode.ONESHOT:
@@ -249,7 +259,10 @@ def drive(dispatcher: Dispatcher, work: Assignment) -> Result:
                 exchange.link.kill()
             else:
                 dispatcher.wait_for_death(exchange.link, NEWS_S)
-        return run.conclude(verdict)
+        # What the code wrote before its answer was there when poll told of the answer, so it has
+        # been read in the same round, unless there was more than one read takes.
+        drained = exchange.closed is Close.ANSWERED and not exchange.overflowing
+        return run.conclude(verdict, drained=drained)
     except BaseException:
         run.abandon()
         raise

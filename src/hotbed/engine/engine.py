@@ -8,6 +8,8 @@ import itertools
 import os
 import secrets
 import sys
+import threading
+import time
 import weakref
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -26,6 +28,7 @@ from hotbed.proc.launch import Launcher, default_executable
 from hotbed.proc.places import engine_directory
 
 Isolation = Literal["auto", "strict", "none"]
+GUARDED = Limits()
 UNLIMITED = Limits(timeout=None)
 CLOSE_S = 5.0  # for callers in other threads to see the end of their executions
 
@@ -78,8 +81,11 @@ class Engine:
         self._ids = itertools.count(1)
         self._id_prefix = secrets.token_hex(4)
         self._closed = False
+        self._places: dict[bool, Place] = {}  # of the engine's own environment
         directory = engine_directory()
-        status = StatusSocket(self._snapshot)
+        # Not of `self`: the keeper's thread holds it, and an engine that is dropped must be collected.
+        status = StatusSocket(lambda: snapshot(dispatcher, label))
+        label = self.name
         try:
             launcher = Launcher(default_executable(), [directory, status.path])
         except BaseException:
@@ -87,7 +93,7 @@ class Engine:
             os.rmdir(directory)
             raise
         self._status = status
-        self._dispatcher = Dispatcher(self.pool, launcher, directory)
+        self._dispatcher = dispatcher = Dispatcher(self.pool, launcher, directory)
         self._keeper = Keeper(self._dispatcher, status, self.pool.start_timeout)
         self._keeper.start()
         _engines.add(self)
@@ -248,7 +254,10 @@ class Engine:
 
     def __del__(self) -> None:
         with contextlib.suppress(Exception):
-            self.close()
+            if threading.current_thread() is self._keeper:  # which close() waits for
+                threading.Thread(target=self.close, name="hotbed-close").start()
+            else:
+                self.close()
 
     def __repr__(self) -> str:
         if self._closed:
@@ -285,6 +294,7 @@ class Engine:
         **rest: Any,
     ) -> Assignment:
         """Check and encode the arguments of `run`."""
+        started = time.monotonic()
         self._check()
         place = self._place(environment, isolation, default="auto")
         request = run_request(
@@ -296,7 +306,7 @@ class Engine:
             seed=seed,
             trusted=place.trusted,
         )
-        return self._assign(request, place, self._limits or Limits(), **rest)
+        return self._assign(request, place, self._limits or GUARDED, started, **rest)
 
     def assign_call(
         self,
@@ -312,6 +322,7 @@ class Engine:
         **rest: Any,
     ) -> Assignment:
         """Check and encode the arguments of `call`."""
+        started = time.monotonic()
         self._check()
         place = self._place(environment, isolation, default="none")
         request = call_request(
@@ -324,13 +335,14 @@ class Engine:
             seed=seed,
             trusted=place.trusted,
         )
-        return self._assign(request, place, self._limits or UNLIMITED, **rest)
+        return self._assign(request, place, self._limits or UNLIMITED, started, **rest)
 
     def _assign(
         self,
         request: Request,
         place: Place,
         limits: Limits,
+        started: float,
         *,
         timeout: float | Default | None,
         queue_timeout: float | None,
@@ -340,15 +352,15 @@ class Engine:
     ) -> Assignment:
         if not isinstance(timeout, Default):
             limits = Limits(timeout=timeout, output=limits.output, value=limits.value)
-        for name, listener in (("on_stdout", on_stdout), ("on_stderr", on_stderr)):
-            if listener is not None and not callable(listener):
-                raise errors.RequestError(f"{name}={listener!r} cannot be called")
+        if on_stdout is not None or on_stderr is not None:
+            _check_listeners(on_stdout, on_stderr)
         return Assignment(
             id if id is not None else f"{self._id_prefix}-{next(self._ids)}",
             place,
             request,
             limits,
-            parse_seconds(queue_timeout, "queue_timeout"),
+            None if queue_timeout is None else parse_seconds(queue_timeout, "queue_timeout"),
+            started,
             on_stdout,
             on_stderr,
         )
@@ -356,13 +368,19 @@ class Engine:
     def _place(
         self, environment: Environment | None, isolation: Isolation | None, *, default: Isolation
     ) -> Place:
-        chosen = _checked_isolation(isolation) or self._isolation or default
+        chosen = (isolation and _checked_isolation(isolation)) or self._isolation or default
         if chosen == "strict":
             raise errors.RefusedError(
                 "isolation='strict' needs a sandbox, which this version does not have; "
                 "'auto' takes what there is, 'none' runs the code as your own"
             )
-        return self._dispatcher.place(environment or self.environment, own=chosen == "none")
+        own = chosen == "none"
+        if environment is not None:
+            return self._dispatcher.place(environment, own=own)
+        place = self._places.get(own)
+        if place is None:
+            place = self._places[own] = self._dispatcher.place(self.environment, own=own)
+        return place
 
     def _check(self) -> None:
         if os.getpid() != self._pid:
@@ -391,6 +409,12 @@ def _checked_isolation(isolation: Isolation | None) -> Isolation | None:
     if isolation not in (None, "auto", "strict", "none"):
         raise errors.RequestError(f"isolation={isolation!r} is unknown; it is 'auto', 'strict' or 'none'")
     return isolation
+
+
+def _check_listeners(on_stdout: Listener | None, on_stderr: Listener | None) -> None:
+    for name, listener in (("on_stdout", on_stdout), ("on_stderr", on_stderr)):
+        if listener is not None and not callable(listener):
+            raise errors.RequestError(f"{name}={listener!r} cannot be called")
 
 
 def _forked() -> None:

@@ -278,11 +278,15 @@ class Keeper(threading.Thread):
                 own=place.own,
                 cwd=setup["cwd"],
             )
-        except OSError as error:
-            template.failure = f"the launcher is gone: {error}"
+        except OSError:
+            launcher_is_gone = True
+        else:
+            launcher_is_gone = False
         finally:
             control.far_end.close()
             os.close(log_end)
+        if launcher_is_gone:  # the word of its end is on the way, but the next start must not meet it too
+            self._replace_launcher(dispatcher.launcher)
 
     def _retire_template(self, action: RetireTemplate) -> None:
         place = self._dispatcher.places[action.environment]

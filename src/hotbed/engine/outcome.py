@@ -78,6 +78,7 @@ def _value_of(answer: Answer, frame: Frame, exchange: Exchange, loan: Loan | Non
 def result_of(
     job: Job,
     place: Place,
+    started: float,
     verdict: Verdict,
     *,
     answer: Answer | None = None,
@@ -106,7 +107,7 @@ def result_of(
             start=job.began_at - job.leased_at,
             import_=answer.import_s if answer is not None else 0.0,
             run=answer.run_s if answer is not None else max(0.0, now - job.began_at),
-            total=now - job.submitted_at,
+            total=now - started,
         ),
         usage=Usage(answer.cpu_s, answer.peak_bytes) if answer is not None else None,
         worker=int(link.child) if link is not None and mode is Mode.WORKER else None,

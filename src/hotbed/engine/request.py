@@ -6,11 +6,10 @@ names the field. What has left this file can be sent.
 
 from __future__ import annotations
 
-import json
 import keyword
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -22,8 +21,7 @@ from hotbed.seed import shared, values, wire
 REQUEST_LIMIT = 1 << 30  # bytes of one encoded request
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """One execution as it will be sent.
 
     meta, body: the frame's parts; the body holds the inputs as JSON, then inputs that are bytes.
@@ -51,6 +49,8 @@ def parse_mode(mode: str | Mode) -> Mode:
     Raises:
         RequestError: If there is none of that name.
     """
+    if type(mode) is Mode:
+        return mode
     try:
         return Mode(mode)
     except ValueError:
@@ -110,13 +110,7 @@ def call_request(
     """
     if not isinstance(target, str):
         raise RequestError(f"target must be 'FILE:FUNCTION', not {type(target).__name__}")
-    path, colon, function = target.rpartition(":")
-    if not colon or not path or not all(part.isidentifier() for part in function.split(".")):
-        raise RequestError(f"target={target!r} must be 'FILE:FUNCTION', such as 'provider.py:call_api'")
-    file = os.path.abspath(os.path.expanduser(path))
-    if not os.path.isfile(file):
-        what = "is a directory" if os.path.isdir(file) else "does not exist"
-        raise RequestError(f"target={target!r}: {file} {what}")
+    file, function, label = _parse_target(target, "" if target[:1] == "/" else os.getcwd())
     payload = {"op": "call", "file": file, "function": function, "positional": len(args)}
     if not isinstance(kwargs, Mapping):
         raise RequestError(f"kwargs must be a dict of names and values, not {type(kwargs).__name__}")
@@ -124,8 +118,23 @@ def call_request(
         if not isinstance(name, str) or name.isdecimal():  # numbers are the positional ones
             raise RequestError(f"kwargs holds the name {name!r}, which no argument can have")
     inputs = {**{str(index): value for index, value in enumerate(args)}, **kwargs}
-    label = f"call {os.path.basename(file)}:{function}"
     return _request(payload, inputs, mode, own, env, seed, trusted, file, label)
+
+
+@lru_cache(maxsize=1024)
+def _parse_target(target: str, _directory: str) -> tuple[str, str, str]:
+    """File, function and label of a target; what was found once is not looked for again.
+
+    The current directory is part of the key, for targets that are relative to it.
+    """
+    path, colon, function = target.rpartition(":")
+    if not colon or not path or not all(part.isidentifier() for part in function.split(".")):
+        raise RequestError(f"target={target!r} must be 'FILE:FUNCTION', such as 'provider.py:call_api'")
+    file = os.path.abspath(os.path.expanduser(path))
+    if not os.path.isfile(file):
+        what = "is a directory" if os.path.isdir(file) else "does not exist"
+        raise RequestError(f"target={target!r}: {file} {what}")
+    return file, function, f"call {os.path.basename(file)}:{function}"
 
 
 def _request(
@@ -139,7 +148,11 @@ def _request(
     affinity: str,
     label: str,
 ) -> Request:
-    common = {**payload, "env": _variables(env), "seed": _seed(seed)}
+    common = {
+        **payload,
+        "env": _variables(env) if env is not None else {},
+        "seed": _seed(seed) if seed is not None else None,
+    }
     if trusted:
         return _pickled(common, inputs, mode, affinity, label)
     data, blobs, raw = _encode_inputs(inputs) if inputs else (b"", {}, b"")
@@ -195,7 +208,7 @@ def _split_bytes(inputs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, l
 
 def _encode(plain: dict[str, Any]) -> bytes:
     try:
-        return _encoder.encode(plain).encode("ascii")
+        return _dumps(plain).encode("ascii")
     except RecursionError:
         raise RequestError(
             "inputs are nested too deeply (about 1,000 levels is the limit); pass a flatter value"
@@ -216,12 +229,10 @@ def _convert(value: Any) -> Any:
     return values.convert(value)
 
 
-_encoder = json.JSONEncoder(default=_convert)
+_dumps = wire.json_encoder(_convert)
 
 
-def _variables(env: Mapping[str, str] | None) -> dict[str, str]:
-    if env is None:
-        return {}
+def _variables(env: Mapping[str, str]) -> dict[str, str]:
     if not isinstance(env, Mapping):
         raise RequestError(f"env must be a dict of variables, not {type(env).__name__}")
     for name, value in env.items():
@@ -241,9 +252,7 @@ def _fits_a_variable(text: str) -> bool:
         return False
 
 
-def _seed(seed: int | None) -> int | None:
-    if seed is None:
-        return None
+def _seed(seed: int) -> int:
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise RequestError(f"seed={seed!r} must be a whole number of at least 0")
     return seed

@@ -41,10 +41,11 @@ class Close(Enum):
 class Output:
     """What arrived on one pipe, up to a limit; text goes to the listener as it comes."""
 
-    __slots__ = ("_chunks", "_decoder", "_left", "_listener", "fd")
+    __slots__ = ("_chunks", "_decoder", "_left", "_listener", "fd", "full")
 
     def __init__(self, fd: int, limit_bytes: int, listener: Callable[[str], object] | None) -> None:
         self.fd = fd
+        self.full = False  # the last read took all it could: there may be more
         self._chunks: list[bytes] = []
         self._left = limit_bytes
         self._listener = listener
@@ -58,6 +59,7 @@ class Output:
             return True
         if not data:
             return False
+        self.full = len(data) == READ_SIZE
         kept = data[: self._left]
         self._chunks.append(kept)
         self._left -= len(kept)
@@ -179,6 +181,11 @@ class Exchange:
                 self.link.poll.unregister(fd)  # the code closed it; poll would report it for ever
                 self.link.damaged = True
                 self._silent.add(fd)
+
+    @property
+    def overflowing(self) -> bool:
+        """Whether a pipe held more than one read takes when it was read last."""
+        return self.out.full or self.err.full
 
     def is_silent(self, fd: int) -> bool:
         """Whether nothing more can come from an output pipe: the code has closed it."""

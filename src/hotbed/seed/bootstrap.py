@@ -47,8 +47,13 @@ def become(setup: Setup) -> dict[str, Any]:
         BrokenError: If a preloaded module cannot be imported.
     """
     # The sandbox of a template is applied here, before anything of the environment runs.
-    _run_site(setup)
+    import site
+
+    site.main()
+    if setup.user_site:
+        site.addsitedir(site.getusersitepackages())
     directories = watched_directories()
+    sys.path[:0] = setup.paths  # not watched: programs write files to such directories
     threads: dict[str, list[str]] = {}
     for name in setup.preload:
         before = surviving_threads()
@@ -63,15 +68,6 @@ def become(setup: Setup) -> dict[str, Any]:
         "preloaded": list(setup.preload),
         "threads": threads,
     }
-
-
-def _run_site(setup: Setup) -> None:
-    import site
-
-    site.main()
-    if setup.user_site:
-        site.addsitedir(site.getusersitepackages())
-    sys.path[:0] = setup.paths
 
 
 def watched_directories() -> dict[str, int]:

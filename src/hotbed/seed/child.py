@@ -27,6 +27,7 @@ def prepare(setup: Setup) -> None:
     capture.prepare()
     rehearse.prepare(setup.warmup, trusted=setup.trusted)
     imports.prepare()
+    perform.at_home(os.getcwd())
 
 
 def rehearse_in_template(threads: dict[str, list[str]]) -> None:
@@ -91,9 +92,10 @@ def _settle(process_id: int) -> None:
         with contextlib.suppress(FileExistsError):
             os.mkdir(directory, 0o700)
         os.environ["TMPDIR"] = directory
-        os.chdir(directory)
     else:
-        os.chdir(_setup.cwd)
+        directory = _setup.cwd
+    os.chdir(directory)
+    perform.at_home(directory)
     tempfile.tempdir = None
     # Exit hooks of preloaded packages belong to the template's life: one of them may remove
     # a directory that its siblings still use.

@@ -21,6 +21,9 @@ _perf_counter = time.perf_counter
 _getrusage = resource.getrusage
 
 
+_home = "/"
+
+
 class Codec(Protocol):
     """How the inputs of one request are read and its value is sent."""
 
@@ -29,6 +32,12 @@ class Codec(Protocol):
     def encode(self, value: Any) -> bytes: ...
 
     def send(self, channel: wire.Channel, meta: dict[str, Any], value: bytes) -> None: ...
+
+
+def at_home(directory: str) -> None:
+    """Say where executions start; a worker returns there after each."""
+    global _home
+    _home = directory
 
 
 def answer(channel: wire.Channel, frame: wire.Frame, *, persistent: bool) -> None:
@@ -56,7 +65,6 @@ def perform(
     """Run a request and give its answer: meta and encoded value."""
     variables = request["env"]
     saved = {name: os.environ.get(name) for name in variables} if persistent else {}
-    home = os.getcwd() if persistent else ""
     before = _getrusage(resource.RUSAGE_SELF)
     if variables:
         os.environ.update(variables)
@@ -82,7 +90,7 @@ def perform(
     meta["peak_bytes"] = after.ru_maxrss * 1024
     meta["imports"] = [report.readable(name) for name in named]
     if persistent:
-        _restore(saved, home)
+        _restore(saved)
         if request["seed"] is not None:
             reseed.forget()
     return meta, value
@@ -114,16 +122,16 @@ def _encode(outcome: Outcome, codec: Codec) -> tuple[dict[str, Any], bytes]:
     return meta, value
 
 
-def _restore(saved: dict[str, str | None], home: str) -> None:
+def _restore(saved: dict[str, str | None]) -> None:
     for name, value in saved.items():
         if value is None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
     try:
-        os.chdir(home)
+        os.chdir(_home)
     except FileNotFoundError:  # the code removed it
-        os.makedirs(home, 0o700)
-        os.chdir(home)
+        os.makedirs(_home, 0o700)
+        os.chdir(_home)
     sys.argv = [""]
     sys.modules["__main__"] = types.ModuleType("__main__")  # lets go of the last run's globals

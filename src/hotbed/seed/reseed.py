@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 
-
 GENERATORS = frozenset(("random", "numpy.random", "torch"))
 _seed: int | None = None  # the caller's, of the execution under way
 

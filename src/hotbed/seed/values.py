@@ -30,7 +30,7 @@ from typing import Any
 from . import wire
 
 # Bound here: user code may replace the module's functions.
-_encode = json.JSONEncoder(default=lambda value: convert(value)).encode
+_encode = wire.json_encoder(lambda value: convert(value))
 _decode = json.JSONDecoder().decode
 TEXT_LIMIT = 65536  # bytes of JSON above which the repr of a plain container is abridged
 

@@ -14,6 +14,7 @@ import json
 import os
 import socket
 import struct
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 HEADER = struct.Struct("<BxxxIQ")  # kind, bytes of meta, bytes of body
@@ -21,9 +22,6 @@ READ_SIZE = 65536  # one read takes any ordinary frame whole
 MESSAGE_LIMIT = 131072  # bytes in one control message; the kernel's default buffer is 212,992
 
 MAX_FDS = 8  # descriptors that travel with one control message
-# Bound here: user code may replace the module's functions.
-_dumps = json.JSONEncoder().encode
-_loads = json.JSONDecoder().decode
 _ANCILLARY = socket.CMSG_LEN(MAX_FDS * struct.calcsize("i"))
 
 # Parent to child.
@@ -38,6 +36,29 @@ ANSWER = 18  # the result of an execution
 BROKEN = 19  # the set-up failed; meta says how
 
 KINDS_TO_PARENT = frozenset({READY, BEGAN, ANSWER, BROKEN})
+
+
+def json_encoder(default: Callable[[Any], Any] | None = None) -> Callable[[Any], str]:
+    """What `json.dumps` does, with the encoder made once instead of at every call.
+
+    Without the check for values that contain themselves: those end in a RecursionError.
+    """
+    make = json.encoder.c_make_encoder  # type: ignore[attr-defined]  # the accelerator, undeclared
+    if make is None:
+        return json.JSONEncoder(default=default, check_circular=False).encode
+
+    def refuse(value: Any) -> Any:
+        raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+
+    text = json.encoder.encode_basestring_ascii
+    iterencode = make(None, default or refuse, text, None, ": ", ", ", False, False, True)
+    join = "".join
+    return lambda value: join(iterencode(value, 0))
+
+
+# Bound here: user code may replace the module's functions.
+_dumps = json_encoder()
+_loads = json.JSONDecoder().decode
 
 
 def encode(meta: dict[str, Any]) -> bytes:
@@ -87,8 +108,10 @@ class Channel:
         Raises:
             OSError: If the parent is gone.
         """
-        self._write_all(HEADER.pack(kind, len(meta), len(body)) + meta if body else pack(kind, meta))
-        if body:
+        if len(body) <= READ_SIZE:  # one write is one wake-up of the reader
+            self._write_all(pack(kind, meta, body))
+        else:
+            self._write_all(HEADER.pack(kind, len(meta), len(body)) + meta)
             self._write_all(body)
 
     def _write_all(self, data: bytes) -> None:
