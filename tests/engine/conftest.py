@@ -31,6 +31,9 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
 def forking() -> Iterator[Engine]:
     """An engine that forks."""
     with Engine(pool=Pool(max_concurrency=4)) as engine:
+        with pytest.MonkeyPatch.context() as patch:  # `engine` may have switched it off just now
+            patch.setenv("HOTBED_FORK", "1")
+            engine.warm()
         yield engine
 
 

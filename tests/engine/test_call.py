@@ -141,7 +141,9 @@ def test_each_bad_end_is_an_error_of_its_own_and_the_next_call_is_served(
     assert engine.call(f"{provider}:echo", 42).value == [[42], {}]
 
 
-def test_a_crash_in_one_worker_leaves_the_state_of_another(engine: Engine, provider: Path, tmp_path: Path) -> None:
+def test_a_crash_in_one_worker_leaves_the_state_of_another(
+    engine: Engine, provider: Path, tmp_path: Path
+) -> None:
     go = tmp_path / "go"
     (tmp_path / "stay.py").write_text(
         "import os, time\nstate = []\n"

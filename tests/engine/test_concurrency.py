@@ -140,7 +140,9 @@ def test_a_cancelled_task_ends_its_execution_and_the_next_is_served(tmp_path: Pa
         async with AsyncEngine(pool=Pool(max_concurrency=1)) as engine:
             begun = asyncio.Event()
             task = asyncio.create_task(
-                engine.run("print('in')\nwhile True: pass", timeout=PATIENCE_S, on_stdout=lambda _: begun.set())
+                engine.run(
+                    "print('in')\nwhile True: pass", timeout=PATIENCE_S, on_stdout=lambda _: begun.set()
+                )
             )
             await asyncio.wait_for(begun.wait(), PATIENCE_S)
             task.cancel()
@@ -157,7 +159,8 @@ def test_a_loop_goes_on_while_code_runs(tmp_path: Path) -> None:
     async def main() -> Result:
         async with AsyncEngine() as engine:
             begun = asyncio.Event()
-            code = f"import os, time\nprint('in')\nwhile not os.path.exists({str(go)!r}): time.sleep(0.005)\nresult = 42"
+            wait = f"while not os.path.exists({str(go)!r}): time.sleep(0.005)"
+            code = f"import os, time\nprint('in')\n{wait}\nresult = 42"
             task = asyncio.create_task(engine.run(code, timeout=PATIENCE_S, on_stdout=lambda _: begun.set()))
             await begun.wait()
             go.touch()  # only a loop that is not blocked gets here

@@ -14,7 +14,10 @@ from tests.engine.venvs import Venv
 PATIENCE_S = 60.0
 MODES = ("fresh", "worker", "oneshot")
 VersionedMode = Literal["fresh", "worker", "oneshot"]
-THREADED = "import threading, time\nthreading.Thread(target=time.sleep, args=(1e6,), daemon=True, name='lasting').start()\n"
+THREADED = """
+import threading, time
+threading.Thread(target=time.sleep, args=(1e6,), daemon=True, name="lasting").start()
+"""
 
 
 def test_a_virtual_environment_is_named_by_its_directory(make_venv: Callable[[], Venv]) -> None:
@@ -173,7 +176,9 @@ def until_preloaded(engine: Engine, name: str, code: str) -> None:
     raise AssertionError(f"{name} was not learned: {engine.stats()}")
 
 
-def test_an_installed_module_is_learned_and_its_import_is_not_paid_again(make_venv: Callable[[], Venv]) -> None:
+def test_an_installed_module_is_learned_and_its_import_is_not_paid_again(
+    make_venv: Callable[[], Venv],
+) -> None:
     venv = make_venv()
     venv.install("tiny", "1", tiny="import time; time.sleep(0.01)\n")
     with Engine(Environment(venv.path)) as engine:
@@ -201,9 +206,11 @@ import colorsys, local, tiny
         assert engine.stats()["environments"][0]["preloaded"] == ["tiny"]
 
 
-def test_a_learned_module_that_cannot_be_preloaded_is_left_to_executions(make_venv: Callable[[], Venv]) -> None:
+def test_a_learned_module_that_cannot_be_preloaded_is_left_to_executions(
+    make_venv: Callable[[], Venv],
+) -> None:
     venv = make_venv()
-    moody = "import sys\nif 'hotbed' in open('/proc/self/comm').read() and not sys.stdin: pass\nimport __main__\nassert hasattr(__main__, 'x')\n"
+    moody = "import __main__\nassert hasattr(__main__, 'x')\n"  # as no template's is
     venv.install("moody", "1", moody=moody)
     with Engine(Environment(venv.path)) as engine:
         for _ in range(20):

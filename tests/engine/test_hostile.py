@@ -33,7 +33,9 @@ class Deed:
     timeout: float = PATIENCE_S
 
 
-def raised(code: str, name: str, says: str = "", exit_code: int | None = 1, stdout: str | None = None) -> Deed:
+def raised(
+    code: str, name: str, says: str = "", exit_code: int | None = 1, stdout: str | None = None
+) -> Deed:
     return Deed(
         code, Status.ERROR, kind=ErrorKind.RAISED, name=name, says=says, exit_code=exit_code, stdout=stdout
     )
@@ -70,9 +72,13 @@ DEEDS = {
         "class E(Exception):\n    def __str__(self): raise ValueError\nraise E", "E", "__str__ raised"
     ),
     "an exception that exits in its str": raised(
-        "class E(Exception):\n    def __str__(self): import os, sys; sys.exit(3)\nraise E", "E", "__str__ raised"
+        "class E(Exception):\n    def __str__(self): import os, sys; sys.exit(3)\nraise E",
+        "E",
+        "__str__ raised",
     ),
-    "an exception of a gigantic message": raised("raise ValueError('x' * 50_000_000)", "ValueError", "left out"),
+    "an exception of a gigantic message": raised(
+        "raise ValueError('x' * 50_000_000)", "ValueError", "left out"
+    ),
     "an exception group": raised(
         "raise ExceptionGroup('many', [ValueError(str(i)) for i in range(5000)])", "ExceptionGroup"
     ),
@@ -147,27 +153,37 @@ DEEDS = {
         "import threading, time; threading.Thread(target=time.sleep, args=(1000,)).start(); result = 42", 42
     ),
     "a daemon thread left": ok(
-        "import threading, time\nthreading.Thread(target=time.sleep, args=(1000,), daemon=True).start()\n42", 42
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(1000,), daemon=True).start()\n42",
+        42,
     ),
     # The interpreter turned upside down.
-    "sys.stdout replaced": ok("import sys, io; sys.stdout = io.StringIO(); print('lost'); result = 42", 42, ""),
+    "sys.stdout replaced": ok(
+        "import sys, io; sys.stdout = io.StringIO(); print('lost'); result = 42", 42, ""
+    ),
     "sys.stdout gone": ok("import sys; del sys.stdout; result = 42", 42),
     "sys.stdout of no use": ok("import sys; sys.stdout = 7; result = 42", 42),
     "os._exit replaced": ok("import os; os._exit = print; result = 42", 42, ""),
     "os.write replaced": ok("import os; os.write = os.read = print; result = 42", 42, ""),
     "json replaced": ok("import json; json.dumps = json.loads = print; result = 42", 42, ""),
-    "json encoder replaced": ok("import json; json.JSONEncoder.encode = print; del json.dumps; result = 42", 42),
+    "json encoder replaced": ok(
+        "import json; json.JSONEncoder.encode = print; del json.dumps; result = 42", 42
+    ),
     "time replaced": ok("import time; time.perf_counter = time.monotonic = None; result = 42", 42),
     "resource replaced": ok("import resource; resource.getrusage = None; result = 42", 42),
     "sys.modules cleared": ok("import sys; sys.modules.clear(); result = 42", 42),
     "importlib broken": ok(
-        "import importlib, importlib._bootstrap as b; importlib.import_module = b._find_and_load = None; result = 42",
+        "import importlib, importlib._bootstrap as b\n"
+        "importlib.import_module = b._find_and_load = None; result = 42",
         42,
     ),
     "import hooks broken": ok(
-        "import builtins, sys; builtins.__import__ = None; sys.meta_path.clear(); sys.path.clear(); result = 42", 42
+        "import builtins, sys; builtins.__import__ = None\n"
+        "sys.meta_path.clear(); sys.path.clear(); result = 42",
+        42,
     ),
-    "tracing on": ok("import sys; sys.settrace(lambda *a: None); sys.setprofile(lambda *a: None); result = 42", 42),
+    "tracing on": ok(
+        "import sys; sys.settrace(lambda *a: None); sys.setprofile(lambda *a: None); result = 42", 42
+    ),
     "a tracer that raises": Deed(
         "import sys\ndef t(*a): raise ValueError('tracer')\nsys.setprofile(t)\nresult = 42",
         Status.ERROR,
@@ -185,7 +201,9 @@ DEEDS = {
         value=42,
     ),
     "the work directory removed": ok("import os; os.rmdir(os.getcwd()); result = 42", 42),
-    "gc off and full of cycles": ok("import gc; gc.disable()\nfor _ in range(100_000): a = []; a.append(a)\n42", 42),
+    "gc off and full of cycles": ok(
+        "import gc; gc.disable()\nfor _ in range(100_000): a = []; a.append(a)\n42", 42
+    ),
     "a finaliser at the end that raises": ok(
         "class A:\n    def __del__(self): raise ValueError\nx = A(); result = 42", 42
     ),
@@ -224,13 +242,17 @@ DEEDS = {
     "a value whose conversion never ends": endless(
         "class A:\n    def tolist(self):\n        while True: pass\nresult = A()"
     ),
-    "text of every kind": ok("result = '\\ud800\\0\\r\\n\\u2028\\U0001f525é'", "\ud800\0\r\n\u2028\U0001f525é"),
+    "text of every kind": ok(
+        "result = '\\ud800\\0\\r\\n\\u2028\\U0001f525é'", "\ud800\0\r\n\u2028\U0001f525é"
+    ),
     # Exit hooks.
     "an exit hook": ok("import atexit; atexit.register(print, 'bye'); result = 42", 42, "bye\n"),
     "an exit hook that raises": ok("import atexit; atexit.register(lambda: 1 / 0); result = 42", 42),
     "an exit hook that leaves": crashed("import atexit, os; atexit.register(os._exit, 5)", "status 5", 5),
     "warnings": ok("import warnings; warnings.warn('careful'); result = 42", 42),
-    "warnings as errors": raised("import warnings; warnings.simplefilter('error'); warnings.warn('careful')", "UserWarning"),
+    "warnings as errors": raised(
+        "import warnings; warnings.simplefilter('error'); warnings.warn('careful')", "UserWarning"
+    ),
 }
 
 # In a worker: an exit hook runs when the worker ends, which no execution sees.
@@ -299,7 +321,19 @@ def test_a_worker_broken_by_its_code_ends_the_next_execution_with_a_typed_status
 
 @pytest.mark.parametrize(
     "name",
-    ["len", "print", "isinstance", "Exception", "BaseException", "ValueError", "int", "max", "open", "dict", "type"],
+    [
+        "len",
+        "print",
+        "isinstance",
+        "Exception",
+        "BaseException",
+        "ValueError",
+        "int",
+        "max",
+        "open",
+        "dict",
+        "type",
+    ],
 )
 def test_a_builtin_replaced_by_nothing_ends_its_own_execution_alone(engine: Engine, name: str) -> None:
     result = engine.run(f"import builtins; builtins.{name} = None; result = 42", timeout=PATIENCE_S)
@@ -423,7 +457,9 @@ def test_a_fork_bomb_of_modest_size_is_gone_with_its_execution(engine: Engine) -
 
 
 def test_a_forked_copy_of_the_code_that_runs_on_to_the_end_answers_nothing(engine: Engine) -> None:
-    result = engine.run("import os\npid = os.fork()\nif pid: os.waitpid(pid, 0)\nresult = 'parent' if pid else 'copy'")
+    result = engine.run(
+        "import os\npid = os.fork()\nif pid: os.waitpid(pid, 0)\nresult = 'parent' if pid else 'copy'"
+    )
     assert result.status in (Status.OK, Status.CRASHED)
     assert engine.run("40 + 2").value == 42
 

@@ -48,7 +48,7 @@ def running(engine: Engine) -> Iterator[None]:
 
 
 def sockets() -> list[Path]:
-    return sorted(Path(os.environ["XDG_RUNTIME_DIR"], "hotbed").glob("*.sock"))
+    return sorted(Path(os.environ["XDG_RUNTIME_DIR"], "hotbed").glob(f"engine-{os.getpid()}-*.sock"))
 
 
 def ask(path: Path) -> dict[str, Any]:
@@ -83,7 +83,9 @@ def test_the_socket_tells_no_value_of_a_request(running: None) -> None:
     assert "s3cret" not in json.dumps(ask(path))
 
 
-def test_no_argument_list_and_no_environment_of_a_process_holds_a_value(engine: Engine, running: None) -> None:
+def test_no_argument_list_and_no_environment_of_a_process_holds_a_value(
+    engine: Engine, running: None
+) -> None:
     [environment] = engine.stats()["environments"]
     pids = [child["pid"] for child in environment["children"] if child["pid"]]
     pids += [template["pid"] for template in environment["templates"]]

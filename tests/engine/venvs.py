@@ -34,9 +34,10 @@ class Venv:
         """
         for old in self.site.glob(f"{name}-*.dist-info"):
             for line in (old / "RECORD").read_text().splitlines():
-                path = self.site / line.partition(",")[0]
-                path.unlink()
-                Path(importlib.util.cache_from_source(str(path))).unlink(missing_ok=True)
+                recorded = self.site / line.partition(",")[0]
+                recorded.unlink()
+                # An installer that leaves it makes a second release within one second invisible.
+                Path(importlib.util.cache_from_source(str(recorded))).unlink(missing_ok=True)
             old.rmdir()
         info = self.site / f"{name}-{version}.dist-info"
         info.mkdir()
@@ -45,7 +46,9 @@ class Venv:
             f"{info.name}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
             f"{info.name}/INSTALLER": "pip\n",
         }
-        contents[f"{info.name}/RECORD"] = "".join(f"{path},,\n" for path in [*contents, f"{info.name}/RECORD"])
+        contents[f"{info.name}/RECORD"] = "".join(
+            f"{path},,\n" for path in [*contents, f"{info.name}/RECORD"]
+        )
         for path, text in contents.items():
             aside = self.site / f"{path}.new"
             aside.write_text(text)

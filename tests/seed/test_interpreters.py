@@ -90,7 +90,9 @@ def test_a_seed_repeats_the_numbers(engine: Engine, mode: Mode) -> None:
 
 def test_a_worker_keeps_a_files_state_and_awaits_coroutines(engine: Engine, tmp_path: Path) -> None:
     file = tmp_path / "provider.py"
-    file.write_text("n = 0\nasync def f(step, *, more=0):\n    global n\n    n += step + more\n    return n\n")
+    file.write_text(
+        "n = 0\nasync def f(step, *, more=0):\n    global n\n    n += step + more\n    return n\n"
+    )
     assert [engine.call(f"{file}:f", 1, kwargs={"more": 2}).value for _ in range(3)] == [3, 6, 9]
 
 
@@ -107,7 +109,9 @@ def test_a_worker_keeps_a_files_state_and_awaits_coroutines(engine: Engine, tmp_
         ("import json, os; json.dumps = json.loads = os._exit = os.write = print", Status.OK),
     ],
 )
-def test_bad_code_ends_typed_and_the_next_is_served(engine: Engine, mode: Mode, code: str, status: Status) -> None:
+def test_bad_code_ends_typed_and_the_next_is_served(
+    engine: Engine, mode: Mode, code: str, status: Status
+) -> None:
     assert engine.run(code, mode=mode, timeout=2.0).status is status
     assert engine.run("40 + 2", mode=mode).value == 42
 
@@ -125,7 +129,9 @@ def test_a_preloaded_module_is_there_and_a_warm_up_snippet_has_run(python: Path)
         assert engine.run(code).value == [True, True, False]
 
 
-def test_a_preload_that_fails_shows_its_own_traceback(python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_preload_that_fails_shows_its_own_traceback(
+    python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "broken_module.py").write_text("def f():\n    raise LookupError('no luck')\nf()\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with (
@@ -139,11 +145,12 @@ def test_a_preload_that_fails_shows_its_own_traceback(python: Path, tmp_path: Pa
 
 
 def test_the_seed_leaves_no_name_of_ours_for_the_users_code_to_meet(engine: Engine, mode: Mode) -> None:
-    code = "import sys; result = sorted(n for n in sys.modules if n.split('.')[0] in ('call', 'run', 'wire', 'values', 'hotbed', 'child'))"
+    ours = "{'call', 'child', 'hotbed', 'run', 'values', 'wire'}"
+    code = f"import sys; sorted({ours} & {{name.partition('.')[0] for name in sys.modules}})"
     assert engine.run(code, mode=mode).value == []
     assert engine.run("import sys; [p for p in sys.path if p.endswith('seed')]", mode=mode).value == []
 
 
 def test_a_child_holds_its_streams_its_channel_and_nothing_else(engine: Engine, mode: Mode) -> None:
-    code = "import os; result = len([n for n in os.listdir('/proc/self/fd') if os.path.exists('/proc/self/fd/' + n)])"
+    code = "import os; len([n for n in os.listdir('/proc/self/fd') if os.path.exists('/proc/self/fd/' + n)])"
     assert engine.run(code, mode=mode).value == 4

@@ -11,6 +11,8 @@ import pytest
 
 from hotbed.seed.launcher import remove_tree
 
+NOBODY = 65534
+
 
 def deep(root: Path) -> None:
     """3,000 directories one in the other: deeper than a path may be long and than recursion goes."""
@@ -64,7 +66,16 @@ def many(root: Path) -> None:
         (root / str(number)).touch()
 
 
-TREES: list[Callable[[Path], None]] = [deep, same_names, read_only, links, odd_files, many, Path.touch, Path.mkdir]
+TREES: list[Callable[[Path], None]] = [
+    deep,
+    same_names,
+    read_only,
+    links,
+    odd_files,
+    many,
+    Path.touch,
+    Path.mkdir,
+]
 
 
 @pytest.mark.parametrize("make", TREES, ids=lambda make: make.__name__)
@@ -76,27 +87,22 @@ def test_a_tree_is_removed_whole(tmp_path: Path, make: Callable[[Path], None]) -
 
 @pytest.mark.parametrize("make", [deep, read_only], ids=lambda make: make.__name__)
 def test_an_ordinary_user_removes_it_too(tmp_path: Path, make: Callable[[Path], None]) -> None:
-    if os.getuid() != 0:
-        make(tmp_path / "tree")
-        remove_tree(str(tmp_path / "tree"))
-    else:
-        make(tmp_path / "tree")
-        subprocess.run(["chown", "-R", "65534", str(tmp_path)], check=False, capture_output=True)
-        for parent in (tmp_path, *tmp_path.parents):
-            if parent.stat().st_uid == 0 and not parent.stat().st_mode & 0o001:
-                remove_tree(str(tmp_path / "tree"))  # nobody could get here: as root then
-                break
-        else:
-            pid = os.fork()
-            if pid == 0:
-                code = 1
-                try:
-                    os.setuid(65534)
-                    remove_tree(str(tmp_path / "tree"))
-                    code = 0
-                finally:
-                    os._exit(code)
-            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    make(tmp_path / "tree")
+    root = os.getuid() == 0
+    if root:
+        subprocess.run(["chown", "-R", str(NOBODY), tmp_path], check=True)
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            os.chdir(tmp_path)  # the way here may be closed to others
+            if root:
+                os.setuid(NOBODY)
+            remove_tree("tree")
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert not os.path.lexists(tmp_path / "tree")
 
 

@@ -58,13 +58,13 @@ class Decoder:
             frames.append(frame)
         return frames
 
-    def missing(self) -> int:
-        """How many more bytes the frame that has begun needs, 0 if none has."""
+    def wanted(self, least: int, most: int) -> int:
+        """How many bytes to read next: what the frame that has begun lacks, within bounds."""
         if len(self._pending) < HEADER.size:
-            return 0
+            return least
         _kind, meta_size, body_size = HEADER.unpack_from(self._pending)
-        total: int = HEADER.size + meta_size + body_size
-        return total - len(self._pending)
+        missing: int = HEADER.size + meta_size + body_size - len(self._pending)
+        return max(least, min(missing, most))
 
     def _take(self) -> Frame | None:
         pending = self._pending

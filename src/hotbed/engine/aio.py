@@ -10,13 +10,14 @@ import contextlib
 import select
 import time
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from hotbed.config import Pool
 from hotbed.core.classify import Verdict
-from hotbed.engine.assignment import Assignment, Listener
+from hotbed.engine.assignment import Assignment
 from hotbed.engine.drive import LINGER_S, NEWS_S, Drive
-from hotbed.engine.engine import DEFAULT, Default, Engine, Isolation
+from hotbed.engine.engine import Engine
+from hotbed.engine.options import DEFAULT, Default, Isolation, Listener, ModeName, Options
 from hotbed.model import Environment, Limits, Mode, Result
 from hotbed.proc.exchange import Exchange
 
@@ -61,7 +62,7 @@ class AsyncEngine:
         code: str,
         *,
         inputs: Mapping[str, Any] | None = None,
-        mode: Mode | Literal["fresh", "worker", "oneshot"] = Mode.FRESH,
+        mode: Mode | ModeName = Mode.FRESH,
         environment: Environment | None = None,
         isolation: Isolation | None = None,
         env: Mapping[str, str] | None = None,
@@ -73,28 +74,17 @@ class AsyncEngine:
         id: str | None = None,
     ) -> Result:
         """As `Engine.run`; the listeners are called in the loop's thread."""
-        work = self.engine.assign_run(
-            code,
-            inputs=inputs,
-            mode=mode,
-            environment=environment,
-            isolation=isolation,
-            env=env,
-            seed=seed,
-            timeout=timeout,
-            queue_timeout=queue_timeout,
-            on_stdout=on_stdout,
-            on_stderr=on_stderr,
-            id=id,
+        options = Options(
+            mode, environment, isolation, env, seed, timeout, queue_timeout, on_stdout, on_stderr, id
         )
-        return await _drive(self.engine, work)
+        return await _drive(self.engine, self.engine.assign_run(code, inputs, options))
 
     async def call(
         self,
         target: str,
         /,
         *args: Any,
-        mode: Mode | Literal["fresh", "worker", "oneshot"] = Mode.WORKER,
+        mode: Mode | ModeName = Mode.WORKER,
         environment: Environment | None = None,
         isolation: Isolation | None = None,
         env: Mapping[str, str] | None = None,
@@ -107,21 +97,10 @@ class AsyncEngine:
         kwargs: Mapping[str, Any] | None = None,
     ) -> Result:
         """As `Engine.call`."""
-        work = self.engine.assign_call(
-            target,
-            args,
-            kwargs or {},
-            mode=mode,
-            environment=environment,
-            isolation=isolation,
-            env=env,
-            seed=seed,
-            timeout=timeout,
-            queue_timeout=queue_timeout,
-            on_stdout=on_stdout,
-            on_stderr=on_stderr,
-            id=id,
+        options = Options(
+            mode, environment, isolation, env, seed, timeout, queue_timeout, on_stdout, on_stderr, id
         )
+        work = self.engine.assign_call(target, args, kwargs or {}, options)
         return (await _drive(self.engine, work)).raise_for_error()
 
     async def warm(self, environment: Environment | None = None, *, timeout: float = 60.0) -> None:
@@ -153,16 +132,15 @@ class AsyncEngine:
 
 async def _drive(engine: Engine, work: Assignment) -> Result:
     loop = asyncio.get_running_loop()
-    waiter = _LoopWaiter(loop)
-    run = Drive(engine.dispatcher, work, waiter)
+    run = Drive(engine.dispatcher, work, lambda: _LoopWaiter(loop))
     try:
         run.submit()
         while True:
-            if run.job.lease is None and run.job.refusal is None:
+            waiter = run.job.waiter
+            if isinstance(waiter, _LoopWaiter):
                 refusal = await _wait_for_lease(run, waiter, work)
                 if refusal is not None:
                     raise refusal
-            waiter.event.clear()
             exchange = run.start()
             if exchange is None:
                 return run.conclude(None)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import msgspec
 
+from hotbed.engine.options import Listener
 from hotbed.engine.place import Place
 from hotbed.engine.request import Request
 from hotbed.model import Limits
-
-Listener = Callable[[str], object]
 
 
 class Assignment(msgspec.Struct, frozen=True):

@@ -22,7 +22,7 @@ from hotbed.core.actions import Action, Break, Lease, Order, Refuse
 from hotbed.core.ids import ChildId, EnvironmentId, TicketId
 from hotbed.core.plan import Plan
 from hotbed.core.shelf import TemplateState
-from hotbed.engine.job import Job
+from hotbed.engine.job import Job, Waiter
 from hotbed.engine.place import Place
 from hotbed.model import Environment, EnvironmentKey, Mode
 from hotbed.proc.arena import ArenaPool
@@ -88,8 +88,8 @@ class Dispatcher:
         """A ticket nobody has."""
         return TicketId(next(self._tickets))
 
-    def submit(self, job: Job, place: Place, now: float) -> None:
-        """Ask the plan; afterwards the job has a lease, a refusal, or waits to be woken."""
+    def submit(self, job: Job, place: Place, now: float, new_waiter: Callable[[], Waiter]) -> None:
+        """Ask the plan; afterwards the job has a lease, a refusal, or a waiter that will be woken."""
         if place.directories and place.has_changed(now):
             self.renew(place, now)
         request = job.request
@@ -99,7 +99,10 @@ class Dispatcher:
             self.jobs[job.ticket] = job
             actions = self.plan.submit(job.ticket, place.id, request.mode, request.affinity, now)
             wakes = self._settle(actions, now)
-        self._after(wakes)
+            if job.lease is None and job.refusal is None:
+                job.waiter = new_waiter()
+        if wakes or self.deferred:
+            self._after(wakes)
 
     def renew(self, place: Place, now: float) -> None:
         """The environment's packages have changed: begin with new processes."""
@@ -114,11 +117,11 @@ class Dispatcher:
         """The link of a leased child, made here and now if it is still to be made."""
         lease = job.lease
         assert lease is not None
-        if lease.order is not None:
-            return self.make(lease.order)
         link = self.links.get(lease.child)
         if link is not None:
             return link
+        if lease.order is not None:
+            return self.make(lease.order)
         with self.lock:
             order = self.orders.pop(lease.child, None)
             if order is None:  # the keeper is at it
@@ -131,10 +134,12 @@ class Dispatcher:
         now = time.monotonic()
         with self.lock:
             self.jobs.pop(job.ticket, None)
-            wakes = self._settle(self.plan.finished(job.ticket, now, reusable=reusable), now)
-        self._after(wakes)
+            actions = self.plan.finished(job.ticket, now, reusable=reusable)
+            wakes = self._settle(actions, now) if actions else []
+        if wakes or self.deferred:
+            self._after(wakes)
 
-    def lost(self, job: Job) -> None:
+    def lost(self, job: Job, new_waiter: Callable[[], Waiter]) -> None:
         """Give back a child that was lost before it began; the job is leased anew, or waits."""
         now = time.monotonic()
         with self.lock:
@@ -144,7 +149,10 @@ class Dispatcher:
             # still on its way: there is one retry, and it must not go to another dead one.
             dead = [child for child, link in self.links.items() if link.is_dead(0.0)]
             actions = [action for child in dead for action in self.plan.child_gone(child, now)]
+            job.waiter = None
             wakes = self._settle([*actions, *self.plan.lost(job.ticket, now)], now)
+            if job.lease is None and job.refusal is None:
+                job.waiter = new_waiter()
         self._after(wakes)
 
     def withdraw(self, job: Job) -> bool:
@@ -164,7 +172,8 @@ class Dispatcher:
             job.cancelled = why
             if self.plan.withdraw(job.ticket):
                 self.jobs.pop(job.ticket, None)
-                job.waiter.wake()
+                if job.waiter is not None:
+                    job.waiter.wake()
             elif job.link is not None:
                 job.link.kill()
         return True
@@ -281,11 +290,13 @@ class Dispatcher:
                 job = self.jobs[action.ticket]
                 job.lease, job.leased_at = action, now
                 job.execution.on("leased")
-                wakes.append(job)
+                if job.waiter is not None:
+                    wakes.append(job)
             elif isinstance(action, (Refuse, Break)):
                 job = self.jobs.pop(action.ticket)
                 job.refusal = self._refusal(job, action)
-                wakes.append(job)
+                if job.waiter is not None:
+                    wakes.append(job)
             else:
                 if isinstance(action, Order):
                     self.orders[action.child] = action
@@ -294,7 +305,8 @@ class Dispatcher:
 
     def _after(self, wakes: list[Job]) -> None:
         for job in wakes:
-            job.waiter.wake()
+            if job.waiter is not None:
+                job.waiter.wake()
         if self.deferred:
             self.wake_keeper()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections.abc import Callable
 
 from hotbed import errors
 from hotbed.core import classify
@@ -28,12 +29,11 @@ LINGER_S = 0.2  # a process that closed its channel may take so long to be gone
 class Drive:
     """One execution in progress; the drivers differ in how they wait."""
 
-    def __init__(self, dispatcher: Dispatcher, work: Assignment, waiter: Waiter) -> None:
+    def __init__(self, dispatcher: Dispatcher, work: Assignment, new_waiter: Callable[[], Waiter]) -> None:
         self.dispatcher = dispatcher
         self.work = work
-        self.job = Job(
-            work.id, dispatcher.next_ticket(), work.place.id, work.request, waiter, time.monotonic()
-        )
+        self.job = Job(work.id, dispatcher.next_ticket(), work.place.id, work.request, time.monotonic())
+        self._new_waiter = new_waiter
         self.exchange: Exchange | None = None
         self.deadline: float | None = None
         self.loan: Loan | None = None
@@ -45,7 +45,7 @@ class Drive:
         Raises:
             HotbedError: If the engine is closed or has failed.
         """
-        self.dispatcher.submit(self.job, self.work.place, self.job.submitted_at)
+        self.dispatcher.submit(self.job, self.work.place, self.job.submitted_at, self._new_waiter)
 
     def start(self) -> Exchange | None:
         """Send the request to the leased child; None if it was cancelled while it waited.
@@ -117,7 +117,7 @@ class Drive:
         """Give the lost child back; the waiter is woken with the next one."""
         self._end_loan(arguments_kept=False)
         self.exchange = None
-        self.dispatcher.lost(self.job)
+        self.dispatcher.lost(self.job, self._new_waiter)
 
     def needs_news(self) -> bool:
         """Whether the result depends on how the process ended."""
@@ -233,12 +233,12 @@ def drive(dispatcher: Dispatcher, work: Assignment) -> Result:
     Raises:
         HotbedError: If it was refused, or its environment is broken.
     """
-    waiter = ThreadWaiter()
-    run = Drive(dispatcher, work, waiter)
+    run = Drive(dispatcher, work, ThreadWaiter)
     try:
         run.submit()
         while True:
-            if not waiter.wait(work.queue_timeout_s):
+            waiter = run.job.waiter
+            if isinstance(waiter, ThreadWaiter) and not waiter.wait(work.queue_timeout_s):
                 refusal = run.out_of_patience()
                 if refusal is not None:
                     raise refusal
@@ -269,13 +269,13 @@ def drive(dispatcher: Dispatcher, work: Assignment) -> Result:
 
 
 def _converse(run: Drive, exchange: Exchange) -> Verdict | None:
-    poll = exchange.link.poll.poll
+    poll, ready = exchange.link.poll.poll, exchange.ready
     while exchange.closed is None:
         deadline = run.deadline
         wait_ms = None if deadline is None else max(0, math.ceil((deadline - time.monotonic()) * 1000.0))
         for fd, events in poll(wait_ms):
-            exchange.ready(fd, events)
-        verdict = run.progressed()
-        if verdict is not None:
+            ready(fd, events)
+        if exchange.closed is None and (verdict := run.progressed()) is not None:
             return verdict
+    run.progressed()  # an answer may have come with the news that its code had begun
     return None

@@ -12,14 +12,15 @@ import threading
 import time
 import weakref
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from hotbed import errors
 from hotbed.config import Pool
-from hotbed.engine.assignment import Assignment, Listener
+from hotbed.engine.assignment import Assignment
 from hotbed.engine.dispatcher import Dispatcher
 from hotbed.engine.drive import drive
 from hotbed.engine.keeper import Keeper
+from hotbed.engine.options import DEFAULT, Default, Isolation, Listener, ModeName, Options
 from hotbed.engine.place import Place
 from hotbed.engine.request import Request, call_request, parse_mode, run_request
 from hotbed.engine.status import StatusSocket, snapshot
@@ -27,20 +28,11 @@ from hotbed.model import Environment, Limits, Mode, Result, parse_seconds
 from hotbed.proc.launch import Launcher, default_executable
 from hotbed.proc.places import engine_directory
 
-Isolation = Literal["auto", "strict", "none"]
 GUARDED = Limits()
 UNLIMITED = Limits(timeout=None)
 CLOSE_S = 5.0  # for callers in other threads to see the end of their executions
 
 
-class Default:
-    """Stands for "as the engine was made": None means no limit."""
-
-    def __repr__(self) -> str:
-        return "DEFAULT"
-
-
-DEFAULT = Default()
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 
@@ -105,7 +97,7 @@ class Engine:
         code: str,
         *,
         inputs: Mapping[str, Any] | None = None,
-        mode: Mode | Literal["fresh", "worker", "oneshot"] = Mode.FRESH,
+        mode: Mode | ModeName = Mode.FRESH,
         environment: Environment | None = None,
         isolation: Isolation | None = None,
         env: Mapping[str, str] | None = None,
@@ -130,28 +122,17 @@ class Engine:
             RefusedError: If the queue is full, the wait was too long, or the engine is closed.
             EngineError: If the environment cannot be made ready.
         """
-        work = self.assign_run(
-            code,
-            inputs=inputs,
-            mode=mode,
-            environment=environment,
-            isolation=isolation,
-            env=env,
-            seed=seed,
-            timeout=timeout,
-            queue_timeout=queue_timeout,
-            on_stdout=on_stdout,
-            on_stderr=on_stderr,
-            id=id,
+        options = Options(
+            mode, environment, isolation, env, seed, timeout, queue_timeout, on_stdout, on_stderr, id
         )
-        return drive(self._dispatcher, work)
+        return drive(self._dispatcher, self.assign_run(code, inputs, options))
 
     def call(
         self,
         target: str,
         /,
         *args: Any,
-        mode: Mode | Literal["fresh", "worker", "oneshot"] = Mode.WORKER,
+        mode: Mode | ModeName = Mode.WORKER,
         environment: Environment | None = None,
         isolation: Isolation | None = None,
         env: Mapping[str, str] | None = None,
@@ -174,21 +155,10 @@ class Engine:
                 the error's `result` is the whole result.
             RefusedError, EngineError: As `run`.
         """
-        work = self.assign_call(
-            target,
-            args,
-            kwargs or {},
-            mode=mode,
-            environment=environment,
-            isolation=isolation,
-            env=env,
-            seed=seed,
-            timeout=timeout,
-            queue_timeout=queue_timeout,
-            on_stdout=on_stdout,
-            on_stderr=on_stderr,
-            id=id,
+        options = Options(
+            mode, environment, isolation, env, seed, timeout, queue_timeout, on_stdout, on_stderr, id
         )
+        work = self.assign_call(target, args, kwargs or {}, options)
         return drive(self._dispatcher, work).raise_for_error()
 
     def cancel(self, id: str) -> bool:
@@ -281,88 +251,58 @@ class Engine:
         """What drives executions; for the asynchronous engine."""
         return self._dispatcher
 
-    def assign_run(
-        self,
-        code: str,
-        *,
-        inputs: Mapping[str, Any] | None,
-        mode: Mode | str,
-        env: Mapping[str, str] | None,
-        seed: int | None,
-        isolation: Isolation | None,
-        environment: Environment | None,
-        **rest: Any,
-    ) -> Assignment:
+    def assign_run(self, code: str, inputs: Mapping[str, Any] | None, options: Options) -> Assignment:
         """Check and encode the arguments of `run`."""
         started = time.monotonic()
         self._check()
-        place = self._place(environment, isolation, default="auto")
+        place = self._place(options.environment, options.isolation, default="auto")
         request = run_request(
             code,
-            mode=parse_mode(mode),
+            mode=parse_mode(options.mode),
             own=place.own,
             inputs=inputs,
-            env=env,
-            seed=seed,
+            env=options.env,
+            seed=options.seed,
             trusted=place.trusted,
         )
-        return self._assign(request, place, self._limits or GUARDED, started, **rest)
+        return self._assign(request, place, self._limits or GUARDED, started, options)
 
     def assign_call(
-        self,
-        target: str,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        *,
-        mode: Mode | str,
-        env: Mapping[str, str] | None,
-        seed: int | None,
-        isolation: Isolation | None,
-        environment: Environment | None,
-        **rest: Any,
+        self, target: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], options: Options
     ) -> Assignment:
         """Check and encode the arguments of `call`."""
         started = time.monotonic()
         self._check()
-        place = self._place(environment, isolation, default="none")
+        place = self._place(options.environment, options.isolation, default="none")
         request = call_request(
             target,
             args,
             kwargs,
-            mode=parse_mode(mode),
+            mode=parse_mode(options.mode),
             own=place.own,
-            env=env,
-            seed=seed,
+            env=options.env,
+            seed=options.seed,
             trusted=place.trusted,
         )
-        return self._assign(request, place, self._limits or UNLIMITED, started, **rest)
+        return self._assign(request, place, self._limits or UNLIMITED, started, options)
 
     def _assign(
-        self,
-        request: Request,
-        place: Place,
-        limits: Limits,
-        started: float,
-        *,
-        timeout: float | Default | None,
-        queue_timeout: float | None,
-        on_stdout: Listener | None,
-        on_stderr: Listener | None,
-        id: str | None,
+        self, request: Request, place: Place, limits: Limits, started: float, options: Options
     ) -> Assignment:
+        timeout, queue_timeout = options.timeout, options.queue_timeout
         if not isinstance(timeout, Default):
             limits = Limits(timeout=timeout, output=limits.output, value=limits.value)
-        if on_stdout is not None or on_stderr is not None:
-            _check_listeners(on_stdout, on_stderr)
+        if options.on_stdout is not None or options.on_stderr is not None:
+            _check_listeners(options.on_stdout, options.on_stderr)
         return Assignment(
-            id if id is not None else f"{self._id_prefix}-{next(self._ids)}",
+            options.id if options.id is not None else f"{self._id_prefix}-{next(self._ids)}",
             place,
             request,
             limits,
             None if queue_timeout is None else parse_seconds(queue_timeout, "queue_timeout"),
             started,
-            on_stdout,
-            on_stderr,
+            options.on_stdout,
+            options.on_stderr,
         )
 
     def _place(

@@ -63,14 +63,13 @@ class Job:
         ticket: TicketId,
         environment: EnvironmentId,
         request: Request,
-        waiter: Waiter,
         submitted_at: float,
     ) -> None:
         self.id = job_id
         self.ticket = ticket
         self.environment = environment
         self.request = request
-        self.waiter = waiter
+        self.waiter: Waiter | None = None  # made when there is something to wait for
         self.submitted_at = submitted_at
         self.leased_at = self.began_at = submitted_at
         self.execution = Execution()

@@ -17,6 +17,8 @@ from hotbed.model import ErrorInfo, ErrorKind, Limits, Mode, Result, Status, Tim
 from hotbed.proc.arena import Loan
 from hotbed.proc.exchange import Close, Exchange
 
+_scan: Any = json.JSONDecoder().scan_once  # type: ignore[attr-defined]  # the scanner, undeclared
+
 ORPHANED = (
     "its process went down with its template or launcher, which somebody killed, while the code "
     "ran; it may have run in part and was not repeated"
@@ -30,7 +32,7 @@ def verdict_of(exchange: Exchange, limits: Limits, loan: Loan | None) -> tuple[V
         try:
             answer = classify.decode_answer(frame.meta)
             value = _value_of(answer, frame, exchange, loan)
-        except (ProtocolError, ValueError, RecursionError) as error:
+        except (ProtocolError, ValueError, RecursionError, StopIteration) as error:
             return classify.violated(str(error)), None, None
         except _UnpicklingError as error:
             return Verdict(Status.ERROR, error.info, 1), answer, None
@@ -62,11 +64,19 @@ class _UnpicklingError(Exception):
         self.info = ErrorInfo(ErrorKind.NOT_SERIALIZABLE, "NotSerializableError", message)
 
 
+def _from_json(text: str) -> Any:
+    """What json.loads gives; a child of ours writes no space around a value."""
+    value, end = _scan(text, 0)
+    if end != len(text):
+        raise ValueError("characters after a JSON value")
+    return value
+
+
 def _value_of(answer: Answer, frame: Frame, exchange: Exchange, loan: Loan | None) -> Any:
     if not frame.body:
         return None
     if loan is None or answer.shared is None:
-        return json.loads(str(frame.body, "ascii"))
+        return _from_json(str(frame.body, "ascii"))
     try:
         return loan.value(answer.shared, frame.body, exchange.fds)
     except ProtocolError:

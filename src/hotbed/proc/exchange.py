@@ -126,7 +126,7 @@ class Exchange:
         self.fds: list[int] = []  # that came with the answer; the owner of the exchange closes them
         self._decoder = Decoder(value_bytes)
         self._unsent: memoryview | None = None
-        self._silent: set[int] = set()
+        self._silent: frozenset[int] = frozenset()
 
     def send(self, data: bytes, fds: list[int] | None = None) -> None:
         """Begin to send the request; what the socket does not take at once goes with `ready`.
@@ -180,7 +180,7 @@ class Exchange:
             elif more is False:
                 self.link.poll.unregister(fd)  # the code closed it; poll would report it for ever
                 self.link.damaged = True
-                self._silent.add(fd)
+                self._silent |= {fd}
 
     @property
     def overflowing(self) -> bool:
@@ -202,7 +202,7 @@ class Exchange:
 
     def _receive(self) -> None:
         try:
-            size = max(READ_SIZE, min(self._decoder.missing(), SEND_SIZE))
+            size = self._decoder.wanted(READ_SIZE, SEND_SIZE)
             data = self._receive_shared(size) if self._sharing else self.link.socket.recv(size)
         except BlockingIOError:
             return

@@ -43,6 +43,14 @@ def install() -> None:
 
 def flush() -> None:
     """Push out what user code wrote and did not flush; its own stream object first."""
+    out, err = _streams
+    if sys.__dict__.get("stdout") is out and sys.__dict__.get("stderr") is err:
+        try:
+            out.flush()
+            err.flush()
+            return
+        except Exception:  # closed, or its descriptor is: each on its own, then
+            pass
     for stream in (getattr(sys, "stdout", None), getattr(sys, "stderr", None), *_streams):
         with contextlib.suppress(BaseException):  # user code may have put anything there, or nothing
             stream.flush()  # type: ignore[union-attr]  # None raises, and is suppressed

@@ -22,6 +22,7 @@ _bootstrap: Any = import_module("importlib._bootstrap")  # what `import` itself 
 
 _site_directories: tuple[str, ...] = ()
 _original: Any = _bootstrap._find_and_load
+_perf_counter = time.perf_counter  # user code may replace the module's
 _depth = 0
 _inside_package = False
 _spent_s = 0.0
@@ -54,8 +55,10 @@ def seen() -> tuple[float, list[str]]:
 
 def _find_and_load(name: str, import_: Any) -> Any:
     global _depth, _spent_s, _inside_package
+    if name in sys.modules:  # importlib.import_module comes here for loaded ones too
+        return _original(name, import_)
     outermost = _depth == 0
-    started = time.perf_counter() if outermost else 0.0
+    started = _perf_counter() if outermost else 0.0
     was_inside = _inside_package
     if not was_inside:
         _inside_package = _is_installed(name)
@@ -71,7 +74,7 @@ def _find_and_load(name: str, import_: Any) -> Any:
         _depth -= 1
         _inside_package = was_inside
         if outermost:
-            _spent_s += time.perf_counter() - started
+            _spent_s += _perf_counter() - started
 
 
 def _is_installed(name: str) -> bool:

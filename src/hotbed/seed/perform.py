@@ -91,6 +91,8 @@ def perform(
     meta["imports"] = [report.readable(name) for name in named]
     if persistent:
         _restore(saved)
+        if request["op"] == "run":
+            sys.modules["__main__"] = types.ModuleType("__main__")  # lets go of the run's globals
         if request["seed"] is not None:
             reseed.forget()
     return meta, value
@@ -134,4 +136,3 @@ def _restore(saved: dict[str, str | None]) -> None:
         os.makedirs(_home, 0o700)
         os.chdir(_home)
     sys.argv = [""]
-    sys.modules["__main__"] = types.ModuleType("__main__")  # lets go of the last run's globals
