@@ -99,19 +99,37 @@ def _childless() -> bool:
 
 def descendants() -> frozenset[Process]:
     """All processes below this one, zombies included, the standard library's helpers not."""
-    # The scan costs milliseconds and most tests start nothing: one system call spares it.
+    # Most tests start nothing: one system call spares them the walk.
     if sys.platform != "linux" or _childless():
         return frozenset()
-    known = {
-        process.pid: process
-        for name in os.listdir("/proc")
-        if name.isdigit() and (process := _process(int(name))) is not None
-    }
-    below = set[int]()
-    while more := {p.pid for p in known.values() if p.parent in below | {os.getpid()}} - below:
-        below |= more
-    helpers = {pid for pid in below if any(name in _command(pid) for name in _HELPERS)}
-    return frozenset(known[pid] for pid in below - helpers)
+    found: dict[int, Process] = {}
+    unread = [os.getpid()]
+    while unread:
+        for pid in _children(unread.pop()):
+            process = _process(pid)
+            if process is not None and pid not in found:
+                found[pid] = process
+                unread.append(pid)
+    return frozenset(
+        process
+        for process in found.values()
+        if not any(name in _command(process.pid) for name in _HELPERS)
+    )
+
+
+def _children(pid: int) -> list[int]:
+    """The children of all tasks of a process; a walk down the tree beats a scan of /proc tenfold."""
+    found: list[int] = []
+    try:
+        tasks = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return found
+    for task in tasks:
+        try:
+            found += map(int, Path(f"/proc/{pid}/task/{task}/children").read_text().split())
+        except OSError:
+            continue
+    return found
 
 
 def _descriptors() -> Iterator[tuple[int, str]]:

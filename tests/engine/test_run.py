@@ -24,6 +24,12 @@ def mode(request: pytest.FixtureRequest) -> Mode:
     return Mode(request.param)
 
 
+@pytest.fixture(params=["fresh", "worker"])
+def warm_mode(request: pytest.FixtureRequest) -> Mode:
+    """The modes that a test of many cases can afford; `mode` adds the one that starts a `python`."""
+    return Mode(request.param)
+
+
 @pytest.fixture
 def the_default_engine() -> Iterator[None]:
     yield
@@ -59,9 +65,9 @@ def test_hotbed_run_gives_the_value_of_result(the_default_engine: None) -> None:
     ],
 )
 def test_the_value_is_that_of_result_else_of_a_last_expression(
-    engine: Engine, mode: Mode, code: str, value: object, text: str | None
+    forking: Engine, warm_mode: Mode, code: str, value: object, text: str | None
 ) -> None:
-    result = engine.run(code, mode=mode)
+    result = forking.run(code, mode=warm_mode)
     assert result.ok
     assert result.value == value
     if text is not None:
@@ -94,11 +100,16 @@ def test_nan_stays_nan(engine: Engine, mode: Mode) -> None:
         True,
     ],
 )
-def test_inputs_are_the_codes_variables(engine: Engine, mode: Mode, given: object) -> None:
+def test_inputs_are_the_codes_variables(forking: Engine, warm_mode: Mode, given: object) -> None:
     expected = [given.decode("latin-1")] if isinstance(given, bytes) else [given]
     code = "result = [x.decode('latin-1') if isinstance(x, bytes) else x]"
-    result = engine.run(code, inputs={"x": given}, mode=mode)
+    result = forking.run(code, inputs={"x": given}, mode=warm_mode)
     assert result.value == expected
+
+
+def test_values_and_inputs_are_the_same_in_every_mode(engine: Engine, mode: Mode) -> None:
+    result = engine.run("{'n': n + 1, 'b': b}", inputs={"n": 41, "b": b"\xff"}, mode=mode)
+    assert (result.value, result.text) == ({"n": 42, "b": "/w=="}, "{'n': 42, 'b': b'\\xff'}")
 
 
 def test_an_input_named_result_is_no_value_until_the_code_assigns_it(engine: Engine) -> None:
@@ -239,10 +250,17 @@ def test_each_execution_has_an_id_of_its_own_or_the_callers(engine: Engine) -> N
         "sys.{0}.buffer.write('héllo\\n'.encode())",
     ],
 )
-def test_output_is_captured_at_the_descriptor(engine: Engine, mode: Mode, stream: str, write: str) -> None:
+def test_output_is_captured_at_the_descriptor(
+    forking: Engine, warm_mode: Mode, stream: str, write: str
+) -> None:
     number = 1 if stream == "stdout" else 2
-    result = engine.run("import os, subprocess, sys\n" + write.format(stream, number), mode=mode)
+    result = forking.run("import os, subprocess, sys\n" + write.format(stream, number), mode=warm_mode)
     assert (result.stdout, result.stderr) == (("héllo\n", "") if number == 1 else ("", "héllo\n"))
+
+
+def test_output_is_captured_in_every_mode(engine: Engine, mode: Mode) -> None:
+    result = engine.run("import os; os.system('echo out; echo err >&2')", mode=mode)
+    assert (result.stdout, result.stderr) == ("out\n", "err\n")
 
 
 def test_output_written_before_a_crash_is_kept(engine: Engine) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from hotbed import Engine, Environment, EnvironmentBrokenError, Mode, Pool, Status
+from hotbed import Engine, Environment, EnvironmentBrokenError, Pool, Result, Status
 from tests import interpreters
 
 PATIENCE_S = 60.0
@@ -27,30 +28,42 @@ def python(version: str) -> Path:
     return found
 
 
-@pytest.fixture(scope="module", params=["forked", "interpreters"])
-def engine(request: pytest.FixtureRequest, python: Path) -> Iterator[Engine]:
+@pytest.fixture(scope="module")
+def engine(python: Path) -> Iterator[Engine]:
+    with Engine(Environment(python), pool=Pool(max_concurrency=4)) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def unforked(python: Path) -> Iterator[Engine]:
+    """An engine that starts an interpreter for each execution."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOTBED_FORK", "1" if request.param == "forked" else "0")
+        patch.setenv("HOTBED_FORK", "0")
         with Engine(Environment(python), pool=Pool(max_concurrency=4)) as engine:
+            engine.warm()
             yield engine
 
 
-@pytest.fixture(params=["fresh", "worker", "oneshot"])
-def mode(request: pytest.FixtureRequest) -> Mode:
-    return Mode(request.param)
+@pytest.fixture(params=["fresh", "worker", "oneshot", "unforked"])
+def run(request: pytest.FixtureRequest, engine: Engine) -> Callable[..., Result]:
+    """`Engine.run` in each way that a process of the seed comes into being."""
+    if request.param == "unforked":
+        unforked: Engine = request.getfixturevalue("unforked")
+        return unforked.run
+    return functools.partial(engine.run, mode=request.param)
 
 
-def test_the_code_runs_on_that_version(engine: Engine, mode: Mode, version: str) -> None:
-    assert engine.run("import sys; '%d.%d' % sys.version_info[:2]", mode=mode).value == version
+def test_the_code_runs_on_that_version(run: Callable[..., Result], version: str) -> None:
+    assert run("import sys; '%d.%d' % sys.version_info[:2]").value == version
 
 
-def test_values_and_text_come_back(engine: Engine, mode: Mode) -> None:
-    result = engine.run("{'n': n + 1, 'b': b}", inputs={"n": 41, "b": b"\xff"}, mode=mode)
+def test_values_and_text_come_back(run: Callable[..., Result]) -> None:
+    result = run("{'n': n + 1, 'b': b}", inputs={"n": 41, "b": b"\xff"})
     assert (result.value, result.text) == ({"n": 42, "b": "/w=="}, "{'n': 42, 'b': b'\\xff'}")
 
 
-def test_a_traceback_holds_the_users_frames_alone(engine: Engine, mode: Mode) -> None:
-    error = engine.run("def f():\n    return 1 / 0\n\nf()\n", mode=mode).error
+def test_a_traceback_holds_the_users_frames_alone(run: Callable[..., Result]) -> None:
+    error = run("def f():\n    return 1 / 0\n\nf()\n").error
     assert error is not None
     assert [(frame.file, frame.line, frame.function, frame.code) for frame in error.frames] == [
         ("<hotbed>", 4, "<module>", "f()"),
@@ -59,23 +72,23 @@ def test_a_traceback_holds_the_users_frames_alone(engine: Engine, mode: Mode) ->
     assert error.traceback.count('File "') == 2
 
 
-def test_the_traceback_of_a_failed_import_holds_the_users_frames_alone(engine: Engine, mode: Mode) -> None:
-    error = engine.run("import no_such_module", mode=mode).error
+def test_the_traceback_of_a_failed_import_holds_the_users_frames_alone(run: Callable[..., Result]) -> None:
+    error = run("import no_such_module").error
     assert error is not None
     assert [frame.file for frame in error.frames] == ["<hotbed>"]
     assert error.traceback.count('File "') == 1
 
 
-def test_a_syntax_error_is_shown_with_its_line(engine: Engine, mode: Mode) -> None:
-    error = engine.run("x = = 1", mode=mode).error
+def test_a_syntax_error_is_shown_with_its_line(run: Callable[..., Result]) -> None:
+    error = run("x = = 1").error
     assert error is not None
     assert (error.name, error.frames) == ("SyntaxError", ())
     assert "x = = 1" in error.traceback
 
 
 @pytest.mark.parametrize("write", ["print('out')", "os.write(1, b'out\\n')", "os.system('echo out')"])
-def test_output_is_captured_at_the_descriptor(engine: Engine, mode: Mode, write: str) -> None:
-    assert engine.run(f"import os; {write}", mode=mode).stdout == "out\n"
+def test_output_is_captured_at_the_descriptor(run: Callable[..., Result], write: str) -> None:
+    assert run(f"import os; {write}").stdout == "out\n"
 
 
 def test_fresh_executions_draw_different_random_numbers(engine: Engine) -> None:
@@ -83,8 +96,8 @@ def test_fresh_executions_draw_different_random_numbers(engine: Engine) -> None:
     assert len(drawn) == 4
 
 
-def test_a_seed_repeats_the_numbers(engine: Engine, mode: Mode) -> None:
-    drawn = {engine.run("import random; random.random()", seed=5, mode=mode).value for _ in range(2)}
+def test_a_seed_repeats_the_numbers(run: Callable[..., Result]) -> None:
+    drawn = {run("import random; random.random()", seed=5).value for _ in range(2)}
     assert len(drawn) == 1
 
 
@@ -110,15 +123,16 @@ def test_a_worker_keeps_a_files_state_and_awaits_coroutines(engine: Engine, tmp_
     ],
 )
 def test_bad_code_ends_typed_and_the_next_is_served(
-    engine: Engine, mode: Mode, code: str, status: Status
+    run: Callable[..., Result], code: str, status: Status
 ) -> None:
-    assert engine.run(code, mode=mode, timeout=2.0).status is status
-    assert engine.run("40 + 2", mode=mode).value == 42
+    limit_s = 0.5 if status is Status.TIMEOUT else PATIENCE_S
+    assert run(code, timeout=limit_s).status is status
+    assert run("40 + 2").value == 42
 
 
-def test_large_values_travel_both_ways(engine: Engine, mode: Mode) -> None:
+def test_large_values_travel_both_ways(run: Callable[..., Result]) -> None:
     given = "é\u2028\ud800" * 500_000
-    assert engine.run("result = x", inputs={"x": given}, mode=mode).value == given
+    assert run("result = x", inputs={"x": given}).value == given
 
 
 def test_a_preloaded_module_is_there_and_a_warm_up_snippet_has_run(python: Path) -> None:
@@ -144,13 +158,13 @@ def test_a_preload_that_fails_shows_its_own_traceback(
     assert f'File "{tmp_path}/broken_module.py", line 3' in text
 
 
-def test_the_seed_leaves_no_name_of_ours_for_the_users_code_to_meet(engine: Engine, mode: Mode) -> None:
+def test_the_seed_leaves_no_name_of_ours_for_the_users_code_to_meet(run: Callable[..., Result]) -> None:
     ours = "{'call', 'child', 'hotbed', 'run', 'values', 'wire'}"
     code = f"import sys; sorted({ours} & {{name.partition('.')[0] for name in sys.modules}})"
-    assert engine.run(code, mode=mode).value == []
-    assert engine.run("import sys; [p for p in sys.path if p.endswith('seed')]", mode=mode).value == []
+    assert run(code).value == []
+    assert run("import sys; [p for p in sys.path if p.endswith('seed')]").value == []
 
 
-def test_a_child_holds_its_streams_its_channel_and_nothing_else(engine: Engine, mode: Mode) -> None:
+def test_a_child_holds_its_streams_its_channel_and_nothing_else(run: Callable[..., Result]) -> None:
     code = "import os; len([n for n in os.listdir('/proc/self/fd') if os.path.exists('/proc/self/fd/' + n)])"
-    assert engine.run(code, mode=mode).value == 4
+    assert run(code).value == 4

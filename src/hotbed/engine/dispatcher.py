@@ -134,6 +134,8 @@ class Dispatcher:
         now = time.monotonic()
         with self.lock:
             self.jobs.pop(job.ticket, None)
+            if self.closed:
+                self.changed.notify_all()  # `close` waits for the last job
             actions = self.plan.finished(job.ticket, now, reusable=reusable)
             wakes = self._settle(actions, now) if actions else []
         if wakes or self.deferred:
@@ -161,6 +163,8 @@ class Dispatcher:
             gone = self.plan.withdraw(job.ticket)
             if gone:
                 self.jobs.pop(job.ticket, None)
+                if self.closed:
+                    self.changed.notify_all()
             return gone
 
     def cancel(self, job_id: str, why: str) -> bool:
