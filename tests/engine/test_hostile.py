@@ -257,6 +257,23 @@ DEEDS = {
 
 # In a worker: an exit hook runs when the worker ends, which no execution sees.
 FRESH_ONLY = {"an exit hook", "an exit hook that leaves", "an audit hook that raises at os events"}
+# Where it matters what kind of process it was.
+OF_A_PROCESS = (
+    "os._exit(7)",
+    "SIGKILL of itself",
+    "SIGKILL of its group",
+    "a segmentation fault",
+    "an endless loop",
+    "SIGSTOP of itself",
+    "all descriptors closed",
+    "the channel closed",
+    "garbage in the channel",
+    "a thread left",
+    "os._exit replaced",
+    "json replaced",
+    "the work directory removed",
+)
+
 # What a worker's next execution meets is the state that this one left, by the law of the mode.
 BREAKS_ITS_WORKER = {
     "import hooks broken",
@@ -294,10 +311,18 @@ def check(engine: Engine, deed: Deed, mode: Literal["fresh", "worker", "oneshot"
 
 @pytest.mark.parametrize("what", DEEDS)
 def test_a_fresh_process_ends_with_the_status_of_its_deed_and_the_next_one_answers(
-    engine: Engine, what: str
+    forking: Engine, what: str
 ) -> None:
-    check(engine, DEEDS[what], "fresh")
-    assert engine.run("40 + 2").value == 42
+    check(forking, DEEDS[what], "fresh")
+    assert forking.run("40 + 2").value == 42
+
+
+@pytest.mark.parametrize("what", OF_A_PROCESS)
+def test_an_interpreter_of_its_own_ends_as_a_forked_process_does(
+    engine: Engine, what: str, mode: Literal["fresh", "worker"]
+) -> None:
+    check(engine, DEEDS[what], mode)
+    assert engine.run("40 + 2", mode=mode).value == 42
 
 
 @pytest.mark.parametrize("what", [what for what in DEEDS if what not in FRESH_ONLY | BREAKS_ITS_WORKER])

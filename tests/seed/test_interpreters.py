@@ -45,10 +45,9 @@ def unforked(python: Path) -> Iterator[Engine]:
 
 
 @pytest.fixture(params=["fresh", "worker", "oneshot", "unforked"])
-def run(request: pytest.FixtureRequest, engine: Engine) -> Callable[..., Result]:
+def run(request: pytest.FixtureRequest, engine: Engine, unforked: Engine) -> Callable[..., Result]:
     """`Engine.run` in each way that a process of the seed comes into being."""
     if request.param == "unforked":
-        unforked: Engine = request.getfixturevalue("unforked")
         return unforked.run
     return functools.partial(engine.run, mode=request.param)
 

@@ -75,6 +75,8 @@ def remove_tree(path: str) -> None:
         return
     except OSError:  # it is not empty
         pass
+    with contextlib.suppress(OSError):
+        os.chmod(path, 0o700)  # code may have closed its own directory to its user
     root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         _flatten(root)
