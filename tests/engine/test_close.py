@@ -115,8 +115,9 @@ def test_a_closed_engine_still_shows_itself() -> None:
         "import sys; sys.exit(3)",
         "raise SystemExit",
         "1 / 0",
-        "import threading\n"
-        "threading.Thread(target=engine.run, args=('while True: pass',), daemon=True).start()",
+        "import threading\nbegun = threading.Event()\n"
+        "def run(): engine.run('print(1)\\nwhile True: pass', on_stdout=lambda _: begun.set())\n"
+        "threading.Thread(target=run, daemon=True).start(); begun.wait(60)",
         "del engine",
         "engine.__class__.kept = engine",
     ],
