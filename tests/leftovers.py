@@ -111,9 +111,7 @@ def descendants() -> frozenset[Process]:
                 found[pid] = process
                 unread.append(pid)
     return frozenset(
-        process
-        for process in found.values()
-        if not any(name in _command(process.pid) for name in _HELPERS)
+        process for process in found.values() if not any(name in _command(process.pid) for name in _HELPERS)
     )
 
 

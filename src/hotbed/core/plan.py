@@ -32,6 +32,7 @@ from hotbed.core.queue import Queue
 from hotbed.core.shelf import Shelf, TemplateState
 from hotbed.model import Mode
 
+SHORTAGE_S = 1.0  # between two tries to make children ahead on a host without descriptors
 CALM_S = 0.010  # without a submission for so long, unrehearsed children get their rehearsal
 FREE_RESTARTS = 3  # deaths of a template in a row that callers do not notice
 LEARNED_LIMIT = 256  # modules; a template that imports more than this serves no one better
@@ -86,6 +87,8 @@ class Plan:
         for shelf in self.shelves.values():
             if self._restarting(shelf):
                 times.append(shelf.retry_at)
+            if shelf.refill_at:
+                times.append(shelf.refill_at)
             if self._catches_up(shelf):
                 times.append(shelf.used_at + CALM_S)
             if (idle_at := self._idle_at(shelf)) is not None:
@@ -216,6 +219,15 @@ class Plan:
                 return actions + self._blame(shelf, reason, now, jitter=0.5, died=True)
         return actions + self._refill(shelf, now)
 
+    def order_failed(self, child_id: ChildId, now: float) -> list[Action]:
+        """A child could not be made: the host is short of something. No more ahead for a moment."""
+        child = self.children.get(child_id)
+        if child is None:
+            return []
+        shelf = self.shelves[child.environment]
+        shelf.refill_at = now + SHORTAGE_S
+        return [] if child.state is State.LEASED else self._forget(child)
+
     def child_broken(self, child_id: ChildId, reason: str, now: float, jitter: float) -> list[Action]:
         """A child could not become ready: a preloaded module or the warm-up snippet fails."""
         child = self.children.get(child_id)
@@ -310,6 +322,9 @@ class Plan:
         for shelf in self.shelves.values():
             if self._restarting(shelf) and now >= shelf.retry_at:
                 actions += self._start_template(shelf, now)
+            if 0.0 < shelf.refill_at <= now:
+                shelf.refill_at = 0.0
+                actions += self._refill(shelf, now)
             if self._catches_up(shelf) and now >= shelf.used_at + CALM_S:
                 shelf.pressed = False
                 actions += self._rehearse(shelf)
@@ -418,7 +433,7 @@ class Plan:
 
     def _refill(self, shelf: Shelf, now: float) -> list[Action]:
         """Order what should stand ready: standby children, and interpreters for those who wait."""
-        if self._closing or shelf.template is TemplateState.BROKEN:
+        if self._closing or shelf.template is TemplateState.BROKEN or now < shelf.refill_at:
             return []
         if shelf.forks:
             saturated = bool(self._queue) and self._running >= self.pool.max_concurrency

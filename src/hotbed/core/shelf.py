@@ -51,6 +51,7 @@ class Shelf:
     workers: set[ChildId] = field(default_factory=set)
     leased: int = 0
     used_at: float = 0.0
+    refill_at: float = 0.0  # after a shortage, nothing is ordered ahead before this time
     pressed: bool = False  # somebody found no standby: no time for rehearsals now
 
     def wanted_preload(self) -> tuple[str, ...]:

@@ -46,6 +46,7 @@ class Dispatcher:
         self.links: dict[ChildId, Link] = {}
         self.working: set[ChildId] = set()  # children with a private work directory to remove
         self.places: dict[EnvironmentId, Place] = {}
+        self.unmade: set[ChildId] = set()  # leased meanwhile, but there was no descriptor for them
         self.orders: dict[ChildId, Order] = {}  # decided, not yet carried out
         self.deferred: deque[Action] = deque()
         self.arenas = ArenaPool()
@@ -125,7 +126,11 @@ class Dispatcher:
         with self.lock:
             order = self.orders.pop(lease.child, None)
             if order is None:  # the keeper is at it
-                self.changed.wait_for(lambda: lease.child in self.links, HAND_OVER_S)
+                made = lambda: lease.child in self.links or lease.child in self.unmade  # noqa: E731
+                self.changed.wait_for(made, HAND_OVER_S)
+                self.unmade.discard(lease.child)
+                if lease.child not in self.links:
+                    raise errors.EngineError("the process of this execution could not be made; try again")
                 return self.links[lease.child]
         return self.make(order)
 
@@ -237,11 +242,20 @@ class Dispatcher:
         self._after(wakes)
 
     def make(self, order: Order) -> Link:
-        """Carry out an order: the child's link, usable at once."""
+        """Carry out an order: the child's link, usable at once.
+
+        Raises:
+            EngineError: If this process has no descriptors left for it.
+        """
         place = self.places[order.environment]
         template = place.templates.get(order.generation) if order.forked else None
         control = template.control if template is not None else self.launcher.control
-        link = Link(order.child, control)
+        try:
+            link = Link(order.child, control)
+        except OSError as error:
+            raise errors.EngineError(
+                f"no process can be made: {error}; close descriptors, or allow more (ulimit -n)"
+            ) from error
         if not place.own:
             self.working.add(order.child)
         message = {

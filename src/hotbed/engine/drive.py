@@ -184,7 +184,9 @@ class Drive:
         if job.lease is None and (job.refusal is not None or self.dispatcher.withdraw(job)):
             job.execution.on("cancelled", Status.CANCELLED)
         elif job.lease is not None:
-            self.dispatcher.link_of(job).kill()
+            link = self.dispatcher.links.get(job.lease.child)
+            if link is not None:
+                link.kill()
             self.give_back(reusable=False, status=Status.CANCELLED)
 
     def give_back(self, *, reusable: bool, status: Status) -> None:

@@ -18,11 +18,13 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from hotbed.core.actions import Action, End, Order, Rehearse, RetireTemplate, StartTemplate
+from hotbed.core.child import State
 from hotbed.core.frames import Decoder, ProtocolError
 from hotbed.core.ids import ChildId
 from hotbed.engine.dispatcher import Dispatcher, jitter
 from hotbed.engine.place import Place, Template
 from hotbed.engine.status import StatusSocket
+from hotbed.errors import EngineError
 from hotbed.proc.control import Control, Message
 from hotbed.proc.launch import Launcher
 from hotbed.proc.link import Link
@@ -153,7 +155,10 @@ class Keeper(threading.Thread):
         elif isinstance(action, Rehearse):
             self._rehearse(action.child)
         elif isinstance(action, StartTemplate):
-            self._start_template(action)
+            try:
+                self._start_template(action)
+            except OSError as error:
+                self._fail_template(action, f"the engine cannot start it: {error}")
         elif isinstance(action, RetireTemplate):
             self._retire_template(action)
         else:
@@ -164,7 +169,15 @@ class Keeper(threading.Thread):
         with dispatcher.lock:
             if dispatcher.orders.pop(order.child, None) is None:
                 return  # a caller who was given the child has made it
-        link = dispatcher.make(order)
+        try:
+            link = dispatcher.make(order)
+        except EngineError:  # those who want to run something are told; this is only the refill
+            with dispatcher.lock:
+                child = dispatcher.plan.children.get(order.child)
+                if child is not None and child.state is State.LEASED:
+                    dispatcher.unmade.add(order.child)
+            dispatcher.tell(lambda plan, now: plan.order_failed(order.child, now))
+            return
         if order.rehearse:
             self._watch_child(link)
 
@@ -253,7 +266,11 @@ class Keeper(threading.Thread):
         dispatcher = self._dispatcher
         place = dispatcher.places[action.environment]
         control = Control()
-        log, log_end = os.pipe()
+        try:
+            log, log_end = os.pipe()
+        except OSError:
+            control.close()
+            raise
         os.set_blocking(log, False)
         template = Template(
             -next(self._template_ids),
@@ -287,6 +304,13 @@ class Keeper(threading.Thread):
             os.close(log_end)
         if launcher_is_gone:  # the word of its end is on the way, but the next start must not meet it too
             self._replace_launcher(dispatcher.launcher)
+
+    def _fail_template(self, action: StartTemplate, reason: str) -> None:
+        self._dispatcher.tell(
+            lambda plan, now: plan.template_broken(
+                action.environment, action.generation, reason, now, jitter()
+            )
+        )
 
     def _retire_template(self, action: RetireTemplate) -> None:
         place = self._dispatcher.places[action.environment]
@@ -397,7 +421,8 @@ class Keeper(threading.Thread):
         link = dispatcher.links.get(child)
         if message.op == "made":
             if link is not None:
-                link.born(message.pid, self._fds.pop())
+                # Without descriptors to spare the kernel drops the pidfd; the nursery still can kill.
+                link.born(message.pid, self._fds.pop() if self._fds else None)
         elif message.op == "failed":
             if link is not None:
                 self._mark_ended(link, None)

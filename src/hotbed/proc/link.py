@@ -38,12 +38,23 @@ class Link:
     )
 
     def __init__(self, child: ChildId, nursery: Control) -> None:
+        """Open its descriptors.
+
+        Raises:
+            OSError: If this process has none left; nothing stays open then.
+        """
         self.child = child
         self.nursery = nursery
-        self.socket, far = socket.socketpair()
+        with contextlib.ExitStack() as on_failure:
+            self.socket, far = socket.socketpair()
+            on_failure.callback(self.socket.close)
+            on_failure.callback(far.close)
+            self.out, far_out = os.pipe()
+            on_failure.callback(os.close, self.out)
+            on_failure.callback(os.close, far_out)
+            self.err, far_err = os.pipe()
+            on_failure.pop_all()
         self.socket.setblocking(False)
-        self.out, far_out = os.pipe()
-        self.err, far_err = os.pipe()
         os.set_blocking(self.out, False)
         os.set_blocking(self.err, False)
         self.far_ends = [far.detach(), far_out, far_err]
@@ -66,10 +77,11 @@ class Link:
             os.close(fd)
         self.far_ends = []
 
-    def born(self, pid: int, pidfd: int) -> None:
+    def born(self, pid: int, pidfd: int | None) -> None:
         """The nursery has made the process."""
         if self.closed:
-            os.close(pidfd)
+            if pidfd is not None:
+                os.close(pidfd)
             return
         self.pid, self.pidfd = pid, pidfd
 
