@@ -21,7 +21,7 @@ SOURCE = ROOT / "src"
 # The first path component under hotbed/ decides.
 FLOORS = {
     "seed": 0,
-    **dict.fromkeys(("model", "errors", "config", "clock"), 1),
+    **dict.fromkeys(("model", "errors", "config", "clock", "version"), 1),
     "core": 2,
     **dict.fromkeys(("proc", "env"), 3),
     **dict.fromkeys(("engine", "observe"), 4),

@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from hotbed.proc.memory import memory_of
@@ -75,10 +76,10 @@ def with_memory(engine: dict[str, Any]) -> dict[str, Any]:
 
 def _print_engine(console: Console, engine: dict[str, Any]) -> None:
     if "silent" in engine:
-        console.print(f"[bold]{engine['name']}[/bold] does not answer: {engine['silent']}")
+        console.print(f"[bold]{escape(engine['name'])}[/bold] does not answer: {escape(engine['silent'])}")
         return
     console.print(
-        f"[bold]{engine['name']}[/bold] (pid {engine['pid']})  "
+        f"[bold]{escape(engine['name'])}[/bold] (pid {engine['pid']})  "
         f"{engine['running']} of {engine['max_concurrency']} running, {engine['queued']} queued"
     )
     for environment in engine["environments"]:
@@ -89,9 +90,9 @@ def _print_engine(console: Console, engine: dict[str, Any]) -> None:
 def _print_environment(console: Console, environment: dict[str, Any]) -> None:
     preloaded = ", ".join(environment["preloaded"]) or "nothing"
     code = "own code" if environment["code"] == "own" else "strangers' code"
-    console.print(f"  environment {environment['name']} ({code}), preloaded: {preloaded}")
+    console.print(f"  environment {escape(environment['name'])} ({code}), preloaded: {escape(preloaded)}")
     if environment["reason"]:
-        console.print(f"  [yellow]{environment['reason'].splitlines()[0]}[/yellow]")
+        console.print(f"  [yellow]{escape(environment['reason'].splitlines()[0])}[/yellow]")
     table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="dim")
     for name in ("", "process", "pid", "state", "served", "private", "PSS", "doing"):
         right = name in ("pid", "served", "private", "PSS")
@@ -101,7 +102,7 @@ def _print_environment(console: Console, environment: dict[str, Any]) -> None:
         table.add_row("", "template", _text(template["pid"]), state, "", *_sizes(template), "")
     for child in environment["children"]:
         what = "worker" if child["mode"] == "worker" else "child"
-        doing = f"{child['doing']}, for {child['for_s']:.1f} s" if "doing" in child else ""
+        doing = f"{escape(child['doing'])}, for {child['for_s']:.1f} s" if "doing" in child else ""
         state = child["state"]
         if state == "standby":
             state = "idle" if what == "worker" else "rehearsed" if child["rehearsed"] else "waiting"

@@ -35,6 +35,7 @@ from hotbed.model import Mode
 SHORTAGE_S = 1.0  # between two tries to make children ahead on a host without descriptors
 CALM_S = 0.010  # without a submission for so long, unrehearsed children get their rehearsal
 FREE_RESTARTS = 3  # deaths of a template in a row that callers do not notice
+LONGEST_NAME = 200  # characters of a dotted module name
 LEARNED_LIMIT = 256  # modules; a template that imports more than this serves no one better
 ALIVE = (TemplateState.STARTING, TemplateState.READY)  # there is a process to retire
 SERVICE_WEIGHT = 0.1  # of the newest sample in the running mean of service times
@@ -310,7 +311,7 @@ class Plan:
         if not shelf.learns:
             return []
         known = {*shelf.preload, *shelf.learned, *shelf.unfit}
-        new = [name for name in dict.fromkeys(names) if name not in known]
+        new = [name for name in dict.fromkeys(names) if name not in known and _is_module(name)]
         if not new or len(shelf.learned) + len(new) > LEARNED_LIMIT:
             return []
         shelf.learned = (*shelf.learned, *new)
@@ -661,3 +662,8 @@ class Plan:
     def _retry_after_s(self) -> float:
         """When the queue has moved by one: the mean service time over the places it is served at."""
         return max(0.01, self._service_s / self.pool.max_concurrency)
+
+
+def _is_module(name: str) -> bool:
+    """Whether a name that a child reported can be a module's; the child may be hostile."""
+    return len(name) <= LONGEST_NAME and all(part.isidentifier() for part in name.split("."))

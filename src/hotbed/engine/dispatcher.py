@@ -55,6 +55,7 @@ class Dispatcher:
         self._tickets = itertools.count(1)
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.closed = False
+        self.unattended = False  # the keeper has ended: callers close the links they hold
 
     # For callers.
 
@@ -141,6 +142,9 @@ class Dispatcher:
             self.jobs.pop(job.ticket, None)
             if self.closed:
                 self.changed.notify_all()  # `close` waits for the last job
+            if self.unattended and job.link is not None:
+                self.links.pop(job.link.child, None)
+                job.link.close()  # no keeper is left to do it
             actions = self.plan.finished(job.ticket, now, reusable=reusable)
             wakes = self._settle(actions, now) if actions else []
         if wakes or self.deferred:
@@ -157,6 +161,8 @@ class Dispatcher:
             dead = [child for child, link in self.links.items() if link.is_dead(0.0)]
             actions = [action for child in dead for action in self.plan.child_gone(child, now)]
             job.waiter = None
+            if self.closed:
+                self.changed.notify_all()
             wakes = self._settle([*actions, *self.plan.lost(job.ticket, now)], now)
             if job.lease is None and job.refusal is None:
                 job.waiter = new_waiter()
@@ -221,11 +227,14 @@ class Dispatcher:
                 and len(shelf.standby) >= self.plan.pool.standby
             )
             or self.closed
+            or self.failure is not None
         )
         with self.lock:
             done = self.changed.wait_for(settled, timeout_s)
             if shelf.template is TemplateState.BROKEN:
                 raise self._broken(place, shelf.reason, died=shelf.broke_by_death)
+            if self.failure is not None or self.closed:
+                raise self._out_of_service()
         if not done:
             raise errors.EngineError(
                 f"environment {place.environment.name!r} was not ready within {timeout_s:g} s"

@@ -23,6 +23,7 @@ from hotbed.proc.arena import Loan
 from hotbed.proc.exchange import Close, Exchange
 
 NEWS_S = 1.0  # for the kernel's word on an ended process to arrive through its nursery
+LONGEST_WAIT_S = 86400.0  # poll counts in 32-bit milliseconds; a longer wait begins again
 LINGER_S = 0.2  # a process that closed its channel may take so long to be gone
 
 
@@ -115,7 +116,7 @@ class Drive:
 
     def retry(self) -> None:
         """Give the lost child back; the waiter is woken with the next one."""
-        self._end_loan(arguments_kept=False)
+        self._end_loan(clean=False, arguments_kept=True)
         self.exchange = None
         self.dispatcher.lost(self.job, self._new_waiter)
 
@@ -152,8 +153,7 @@ class Drive:
         if answer is not None and answer.shared is not None:
             told = answer.shared
             work.place.result_bytes = max((sum(place) for place in told.layout), default=0)
-            kept = told.kept and job.request.mode is Mode.WORKER
-            self._end_loan(arguments_kept=kept)
+            self._end_loan(clean=True, arguments_kept=told.kept)
         if verdict is None:
             self.give_back(reusable=False, status=Status.REJECTED)
             raise errors.EnvironmentBrokenError(
@@ -191,14 +191,14 @@ class Drive:
 
     def give_back(self, *, reusable: bool, status: Status) -> None:
         """The child goes back to the plan; once."""
-        self._end_loan(arguments_kept=not reusable)
+        self._end_loan(clean=False, arguments_kept=True)
         self.job.execution.on("ended", status)
         self.dispatcher.finished(self.job, reusable=reusable)
 
-    def _end_loan(self, *, arguments_kept: bool) -> None:
+    def _end_loan(self, *, clean: bool, arguments_kept: bool) -> None:
         loan, self.loan = self.loan, None
         if loan is not None:
-            loan.close(arguments_kept=arguments_kept)
+            loan.close(clean=clean, arguments_kept=arguments_kept)
             if self.exchange is not None:
                 for fd in self.exchange.fds:
                     os.close(fd)
@@ -274,7 +274,9 @@ def _converse(run: Drive, exchange: Exchange) -> Verdict | None:
     poll, ready = exchange.link.poll.poll, exchange.ready
     while exchange.closed is None:
         deadline = run.deadline
-        wait_ms = None if deadline is None else max(0, math.ceil((deadline - time.monotonic()) * 1000.0))
+        wait_ms = None
+        if deadline is not None:
+            wait_ms = math.ceil(max(0.0, min(deadline - time.monotonic(), LONGEST_WAIT_S)) * 1000.0)
         for fd, events in poll(wait_ms):
             ready(fd, events)
         if exchange.closed is None and (verdict := run.progressed()) is not None:

@@ -64,6 +64,13 @@ class Engine:
             raise errors.EngineError(
                 f"hotbed runs on Linux; {sys.platform} has no pidfd and no subreaper, which it stands on"
             )
+        for field, value, kind in (
+            ("environment", environment, Environment),
+            ("limits", limits, Limits),
+            ("pool", pool, Pool),
+        ):
+            if value is not None and not isinstance(value, kind):
+                raise errors.RequestError(f"{field}={value!r} must be {kind.__name__}(...)")
         self.environment = environment if environment is not None else Environment()
         self.pool = pool if pool is not None else Pool()
         self.name = name or os.path.basename(sys.argv[0] if sys.argv and sys.argv[0] else "python")
@@ -73,11 +80,19 @@ class Engine:
         self._ids = itertools.count(1)
         self._id_prefix = secrets.token_hex(4)
         self._closed = False
+        self._close_lock = threading.RLock()
         self._places: dict[bool, Place] = {}  # of the engine's own environment
         directory = engine_directory()
-        # Not of `self`: the keeper's thread holds it, and an engine that is dropped must be collected.
-        status = StatusSocket(lambda: snapshot(dispatcher, label))
         label = self.name
+        try:
+            # Not of `self`: the keeper's thread holds it, and an engine that is dropped must be collected.
+            status = StatusSocket(lambda: snapshot(dispatcher, label))
+        except OSError as error:
+            os.rmdir(directory)
+            raise errors.EngineError(
+                f"cannot listen in the runtime directory: {error}; set XDG_RUNTIME_DIR to a short path "
+                "that this user can write to"
+            ) from error
         try:
             launcher = Launcher(default_executable(), [directory, status.path])
         except BaseException:
@@ -186,18 +201,22 @@ class Engine:
 
     def stats(self) -> dict[str, Any]:
         """What the engine has and does now, as `hotbed ps --json` shows it."""
+        self._check_owner()
         return self._snapshot()
 
     # Life.
 
     def close(self) -> None:
         """End every process; executions under way end as cancelled. Returns when all are gone."""
-        if self._closed:
-            return
-        self._closed = True
-        _engines.discard(self)
         if os.getpid() != self._pid:
             return
+        with self._close_lock:  # a second caller returns when the first one is done
+            if not self._closed:
+                self._closed = True
+                _engines.discard(self)
+                self._end()
+
+    def _end(self) -> None:
         dispatcher = self._dispatcher
         with dispatcher.lock:
             dispatcher.closed = True
@@ -210,7 +229,12 @@ class Engine:
         self._keeper.stop()
         dispatcher.launcher.close()
         self._status.close()
-        for link in dispatcher.links.values():
+        with dispatcher.lock:
+            # A link in a caller's hands is the caller's to close: it may be polling it.
+            dispatcher.unattended = True
+            held = {job.link.child for job in dispatcher.jobs.values() if job.link is not None}
+            links = [link for child, link in dispatcher.links.items() if child not in held]
+        for link in links:
             link.close()
         self._keeper.close_templates()
         dispatcher.arenas.close()
@@ -230,8 +254,8 @@ class Engine:
                 self.close()
 
     def __repr__(self) -> str:
-        if self._closed:
-            return "<Engine closed>"
+        if self._closed or os.getpid() != self._pid:
+            return "<Engine closed>" if self._closed else "<Engine of another process>"
         plan = self._dispatcher.plan
         standby = sum(len(shelf.standby) for shelf in plan.shelves.values())
         return (
@@ -290,6 +314,8 @@ class Engine:
         self, request: Request, place: Place, limits: Limits, started: float, options: Options
     ) -> Assignment:
         timeout, queue_timeout = options.timeout, options.queue_timeout
+        if options.id is not None and not isinstance(options.id, str):
+            raise errors.RequestError(f"id={options.id!r} must be text")
         if not isinstance(timeout, Default):
             limits = Limits(timeout=timeout, output=limits.output, value=limits.value)
         if options.on_stdout is not None or options.on_stderr is not None:
@@ -316,6 +342,8 @@ class Engine:
             )
         own = chosen == "none"
         if environment is not None:
+            if not isinstance(environment, Environment):
+                raise errors.RequestError(f"environment={environment!r} must be Environment(...)")
             return self._dispatcher.place(environment, own=own)
         place = self._places.get(own)
         if place is None:
@@ -323,12 +351,15 @@ class Engine:
         return place
 
     def _check(self) -> None:
+        self._check_owner()
+        if self._closed:
+            raise errors.RefusedError("the engine is closed; make a new one")
+
+    def _check_owner(self) -> None:
         if os.getpid() != self._pid:
             raise errors.EngineError(
                 "this engine belongs to the process that forked this one; make a new Engine here"
             )
-        if self._closed:
-            raise errors.RefusedError("the engine is closed; make a new one")
 
     def _snapshot(self) -> dict[str, Any]:
         return snapshot(self._dispatcher, self.name)

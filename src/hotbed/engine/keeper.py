@@ -110,7 +110,8 @@ class Keeper(threading.Thread):
         times += [template.deadline for _place, template in self._by_launch_id.values() if not template.ready]
         if self._plan_due is not None:
             times.append(self._plan_due)
-        return max(0.0, min(times) - now) if times else None
+        # epoll counts in 32-bit milliseconds: after a day it is asked again.
+        return min(max(0.0, min(times) - now), 86400.0) if times else None
 
     def _mind_the_clock(self) -> None:
         now = time.monotonic()
@@ -383,7 +384,7 @@ class Keeper(threading.Thread):
         for link in lost:
             self._clear_work(link.child)
             self._gone(link.child, blameless=True)
-        for child in [child for child in dispatcher.working if child not in dispatcher.links]:
+        for child in [child for child in list(dispatcher.working) if child not in dispatcher.links]:
             self._clear_work(child)  # it was let go of before, and nobody is left to tell its end
 
     # News of processes.

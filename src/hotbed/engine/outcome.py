@@ -32,9 +32,9 @@ def verdict_of(exchange: Exchange, limits: Limits, loan: Loan | None) -> tuple[V
         try:
             answer = classify.decode_answer(frame.meta)
             value = _value_of(answer, frame, exchange, loan)
-        except (ProtocolError, ValueError, RecursionError, StopIteration) as error:
+        except (ProtocolError, json.JSONDecodeError, UnicodeDecodeError, StopIteration) as error:
             return classify.violated(str(error)), None, None
-        except _UnpicklingError as error:
+        except _UnreadableError as error:
             return Verdict(Status.ERROR, error.info, 1), answer, None
         return classify.answered(answer), answer, value
     if why is Close.VALUE_TOO_LARGE:
@@ -52,23 +52,28 @@ def verdict_of(exchange: Exchange, limits: Limits, loan: Loan | None) -> tuple[V
     return classify.ended(exit_code, _signal_name(-exit_code)), None, None
 
 
-class _UnpicklingError(Exception):
-    """A trusted value that this process cannot make again."""
+class _UnreadableError(Exception):
+    """A value that this process cannot make again."""
 
     def __init__(self, cause: BaseException) -> None:
         super().__init__(str(cause))
         message = (
-            f"the value cannot be unpickled here: {type(cause).__name__}: {cause}; "
-            "return data, or objects of modules that this process can import"
+            f"the value cannot be read here: {type(cause).__name__}: {cause}; "
+            "return plainer data, or objects of modules that this process can import"
         )
         self.info = ErrorInfo(ErrorKind.NOT_SERIALIZABLE, "NotSerializableError", message)
 
 
 def _from_json(text: str) -> Any:
     """What json.loads gives; a child of ours writes no space around a value."""
-    value, end = _scan(text, 0)
+    try:
+        value, end = _scan(text, 0)
+    except json.JSONDecodeError:
+        raise
+    except (ValueError, RecursionError) as error:  # too many digits, or nested too deeply, for here
+        raise _UnreadableError(error) from None
     if end != len(text):
-        raise ValueError("characters after a JSON value")
+        raise ProtocolError("characters after a JSON value")
     return value
 
 
@@ -82,7 +87,7 @@ def _value_of(answer: Answer, frame: Frame, exchange: Exchange, loan: Loan | Non
     except ProtocolError:
         raise
     except Exception as error:  # unpickling runs the value's own methods
-        raise _UnpicklingError(error) from None
+        raise _UnreadableError(error) from None
 
 
 def result_of(

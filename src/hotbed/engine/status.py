@@ -88,7 +88,7 @@ def snapshot(dispatcher: Dispatcher, name: str) -> dict[str, Any]:
                     "preloaded": list(shelf.loaded if shelf.forks else shelf.wanted_preload()),
                     "templates": [
                         {"pid": template.pid, "generation": template.generation, "ready": template.ready}
-                        for template in place.templates.values()
+                        for template in list(place.templates.values())
                     ],
                     "children": [
                         {

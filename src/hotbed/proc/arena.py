@@ -19,6 +19,17 @@ from hotbed.seed import shared
 KEEP_BYTES = 256 * 1024**2  # of free arenas; more is given back to the system
 
 
+_forks = 0  # of this process so far: each may hold views of arenas that were out then
+
+
+def _count_fork() -> None:
+    global _forks
+    _forks += 1
+
+
+os.register_at_fork(before=_count_fork)
+
+
 class FreeArena:
     """A memfd and its size; mapped by whoever uses it."""
 
@@ -56,6 +67,13 @@ class ArenaPool:
             arena.close()
         else:
             self._free.append(arena)
+
+    def give_unless_forked(self, arena: FreeArena, forks: int) -> None:
+        """Take an arena back, unless a fork of this process may still look at it."""
+        if forks == _forks:
+            self.give(arena)
+        else:
+            arena.close()
 
     def close(self) -> None:
         """Close what is free now and what comes back later."""
@@ -107,16 +125,22 @@ class Loan:
             arena.close()
             raise ProtocolError("an answer that reaches beyond its arena")
         mapping = shared.Arena(arena.fd, arena.size)
-        weakref.finalize(mapping, self._pool.give, arena).atexit = False
+        weakref.finalize(mapping, self._pool.give_unless_forked, arena, _forks).atexit = False
         return shared.load(stream, mapping, told.layout)
 
-    def close(self, *, arguments_kept: bool) -> None:
-        """Give back what was not used up; arguments that the child still looks at are let go."""
-        if self._arguments is not None:
-            if arguments_kept:
-                self._arguments.close()
-            else:
-                self._pool.give(self._arguments)
-        if self._result is not None:
-            self._pool.give(self._result)
+    def close(self, *, clean: bool, arguments_kept: bool) -> None:
+        """Give back what was not used up.
+
+        What the child may still write to is let go instead: arguments that its code has kept,
+        and everything if the execution did not end clean.
+        """
+        for arena, reusable in (
+            (self._arguments, clean and not arguments_kept),
+            (self._result, clean),
+        ):
+            if arena is not None:
+                if reusable:
+                    self._pool.give(arena)
+                else:
+                    arena.close()
         self._arguments = self._result = None

@@ -17,13 +17,8 @@ class Message(msgspec.Struct):
     id: int = 0
     pid: int = 0
     status: int = 0
-    cpu_s: float = 0.0
-    peak_bytes: int = 0
     error: str = ""
-    prefix: str = ""
-    version: str = ""
     directories: dict[str, int] = {}
-    preloaded: list[str] = []
     threads: dict[str, list[str]] = {}
 
 

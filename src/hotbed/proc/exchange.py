@@ -176,7 +176,7 @@ class Exchange:
             output = self.out if fd == self.out.fd else self.err
             more = output.read()
             if more is None:
-                self._end(Close.OUTPUT_TOO_LARGE, "stdout" if output is self.out else "stderr")
+                self._overflow("stdout" if output is self.out else "stderr")
             elif more is False:
                 self.link.poll.unregister(fd)  # the code closed it; poll would report it for ever
                 self.link.damaged = True
@@ -197,8 +197,8 @@ class Exchange:
             if fd == self.link.poll_channel:
                 continue
             output, name = (self.out, "stdout") if fd == self.out.fd else (self.err, "stderr")
-            if output.drain() is None and self.closed is Close.ANSWERED:
-                self.closed, self.problem = Close.OUTPUT_TOO_LARGE, name
+            if output.drain() is None:
+                self._overflow(name)
 
     def _receive(self) -> None:
         try:
@@ -239,6 +239,12 @@ class Exchange:
         data, fds = wire.receive_bytes(self.link.socket, size)
         self.fds += fds
         return data
+
+    def _overflow(self, name: str) -> None:
+        """The output is over its limit: that counts, also where the answer was there first."""
+        if self.closed is Close.ANSWERED:
+            self.closed, self.problem = Close.OUTPUT_TOO_LARGE, name
+        self._end(Close.OUTPUT_TOO_LARGE, name)
 
     def _end(self, why: Close, problem: str = "") -> None:
         if self.closed is None:

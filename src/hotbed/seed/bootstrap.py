@@ -1,8 +1,8 @@
 """Makes a bare interpreter into the one that an environment describes.
 
-Law: the order is fixed. The sandbox comes first, while the process has one thread and before a
-package's .pth file can run code; then `site`, then the preload list, then a count of threads.
-A failure is reported with the package's own traceback, never swallowed.
+Law: the order is fixed: `site`, the preload list, a count of threads. What is to confine the
+process (nothing is yet) belongs before `site`: there is one thread then, and no package's .pth
+file has run code. A failure is reported with the package's own traceback, never swallowed.
 """
 
 from __future__ import annotations
@@ -39,14 +39,13 @@ class BrokenError(Exception):
 def become(setup: Setup) -> dict[str, Any]:
     """Apply a set-up to this process and report what it is now.
 
-    Returns `prefix`, `version`, `directories` (what to watch for a changed installation, with
-    their times before the first import), `preloaded` and `threads`: the preloaded modules
-    whose import started threads that do not survive a fork, with the threads' names.
+    Returns `directories`, what to watch for a changed installation, with their times before the
+    first import, and `threads`: the preloaded modules whose import started threads that do not
+    survive a fork, with the threads' names.
 
     Raises:
         BrokenError: If a preloaded module cannot be imported.
     """
-    # The sandbox of a template is applied here, before anything of the environment runs.
     import site
 
     site.main()
@@ -61,13 +60,7 @@ def become(setup: Setup) -> dict[str, Any]:
         after = surviving_threads()
         if len(after) > len(before):
             threads[name] = after
-    return {
-        "prefix": sys.prefix,
-        "version": ".".join(map(str, sys.version_info[:3])),
-        "directories": directories,
-        "preloaded": list(setup.preload),
-        "threads": threads,
-    }
+    return {"directories": directories, "threads": threads}
 
 
 def watched_directories() -> dict[str, int]:

@@ -27,7 +27,7 @@ def prepare(setup: Setup) -> None:
     capture.prepare()
     rehearse.prepare(setup.warmup, trusted=setup.trusted)
     imports.prepare()
-    perform.at_home(os.getcwd())
+    perform.at_home(os.getcwd(), private=False)
 
 
 def rehearse_in_template(threads: dict[str, list[str]]) -> None:
@@ -71,11 +71,11 @@ def live(channel: wire.Channel, order: dict[str, Any]) -> None:
     kernel.adopt_orphans()  # a grandchild that outlives its parent is killed with us, not lost
     _settle(order["id"])
     if order["rehearse"]:
-        _rehearse(channel)
+        _rehearse(channel, order)
     reseed.from_system()
     while (frame := channel.receive()) is not None:
         if frame.kind == wire.REHEARSE:
-            _rehearse(channel)
+            _rehearse(channel, order)
             reseed.from_system()
             continue
         perform.answer(channel, frame, persistent=order["persistent"])
@@ -95,7 +95,7 @@ def _settle(process_id: int) -> None:
     else:
         directory = _setup.cwd
     os.chdir(directory)
-    perform.at_home(directory)
+    perform.at_home(directory, private=bool(_setup.work_root))
     tempfile.tempdir = None
     # Exit hooks of preloaded packages belong to the template's life: one of them may remove
     # a directory that its siblings still use.
@@ -104,6 +104,6 @@ def _settle(process_id: int) -> None:
     sys.argv = [""]
 
 
-def _rehearse(channel: wire.Channel) -> None:
+def _rehearse(channel: wire.Channel, order: dict[str, Any]) -> None:
     problem = rehearse.once(in_template=False)
-    channel.send(wire.READY, wire.encode({"problem": problem}))
+    channel.send(wire.READY, wire.encode({"problem": problem, "directories": order.get("directories", {})}))

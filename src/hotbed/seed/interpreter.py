@@ -23,13 +23,13 @@ def main() -> None:
     message = wire.decode(frame.meta)
     setup = bootstrap.Setup.of(message["setup"])
     try:
-        bootstrap.become(setup)
+        report = bootstrap.become(setup)
         child.prepare(setup)
     except bootstrap.BrokenError as error:
         channel.send(wire.BROKEN, wire.encode({"error": str(error)}))
         return
     end = os._exit  # user code may replace the module's
     try:
-        child.live(channel, message["order"])
+        child.live(channel, {**message["order"], "directories": report["directories"]})
     finally:
         end(70)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import signal
 from typing import Any
 
 from . import kernel
@@ -23,6 +24,9 @@ _ABOVE = 64  # descriptors are first moved above this number, so that none is ov
 def main(control_fd: int, engine_pidfd: int) -> None:
     """Start what is ordered until the engine is gone, then remove its files."""
     kernel.set_name("hotbed-launcher")
+    # Both survive an exec: a host that ignores SIGCHLD would have our children reaped unseen.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     nursery = Nursery(control_fd, engine_pidfd, make=start_interpreter)
     greeting = nursery.receive()
     if greeting is None:

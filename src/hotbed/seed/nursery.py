@@ -152,20 +152,12 @@ class Nursery:
 
     def _reap(self, pidfd: int) -> None:
         process_id, pid = self._made.pop(pidfd)
-        _pid, status, usage = os.wait4(pid, 0)
+        _pid, status = os.waitpid(pid, 0)
         self._epoll.unregister(pidfd)
         os.close(pidfd)
         if process_id != ORPHAN:
             del self._pidfds[process_id]
-            self.tell(
-                {
-                    "op": "ended",
-                    "id": process_id,
-                    "status": status,
-                    "cpu_s": usage.ru_utime + usage.ru_stime,
-                    "peak_bytes": usage.ru_maxrss * 1024,
-                }
-            )
+            self.tell({"op": "ended", "id": process_id, "status": status})
         self._kill_orphans()
 
     def _kill_orphans(self) -> None:

@@ -7,6 +7,7 @@ The functions it needs are bound before user code runs.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import resource
 import sys
@@ -18,10 +19,12 @@ from . import call, capture, imports, report, reseed, run, values, wire
 
 Outcome = run.Outcome
 _perf_counter = time.perf_counter
+_getpid, _exit, _write = os.getpid, os._exit, os.write
 _getrusage = resource.getrusage
 
 
 _home = "/"
+_private = False
 
 
 class Codec(Protocol):
@@ -34,10 +37,13 @@ class Codec(Protocol):
     def send(self, channel: wire.Channel, meta: dict[str, Any], value: bytes) -> None: ...
 
 
-def at_home(directory: str) -> None:
-    """Say where executions start; a worker returns there after each."""
-    global _home
-    _home = directory
+def at_home(directory: str, *, private: bool) -> None:
+    """Say where executions start; a worker returns there after each.
+
+    A `private` directory is this process's own: it is made again if the code removed it.
+    """
+    global _home, _private
+    _home, _private = directory, private
 
 
 def answer(channel: wire.Channel, frame: wire.Frame, *, persistent: bool) -> None:
@@ -46,8 +52,19 @@ def answer(channel: wire.Channel, frame: wire.Frame, *, persistent: bool) -> Non
     if frame.kind == wire.ANNOUNCED_REQUEST:
         channel.send(wire.BEGAN)
     codec = _codec(channel, request)
+    pid = _getpid()
     meta, value = perform(request, frame.body, codec, persistent=persistent)
+    if _getpid() != pid:
+        # The code forked, and this is the copy: one process answers, the one that was asked.
+        _leave(meta)
     codec.send(channel, meta, value)
+
+
+def _leave(meta: dict[str, Any]) -> None:
+    """End as a forked copy of a program would: with its traceback and its status."""
+    if meta["error"] is not None and meta["error"]["name"] != "SystemExit":
+        _write(2, meta["error"]["traceback"].encode("utf-8", "replace"))
+    _exit(meta["exit_code"])
 
 
 def _codec(channel: wire.Channel, request: dict[str, Any]) -> Codec:
@@ -132,7 +149,9 @@ def _restore(saved: dict[str, str | None]) -> None:
             os.environ[name] = value
     try:
         os.chdir(_home)
-    except FileNotFoundError:  # the code removed it
-        os.makedirs(_home, 0o700)
-        os.chdir(_home)
+    except OSError:  # the code removed it, or put something else in its place
+        if _private:
+            with contextlib.suppress(OSError):
+                os.makedirs(_home, 0o700)
+                os.chdir(_home)
     sys.argv = [""]

@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 
 HEADER = struct.Struct("<BxxxIQ")  # kind, bytes of meta, bytes of body
 READ_SIZE = 65536  # one read takes any ordinary frame whole
-MESSAGE_LIMIT = 131072  # bytes in one control message; the kernel's default buffer is 212,992
+MESSAGE_LIMIT = 131072  # bytes in one packet; the kernel's default buffer is 212,992
+SPILLED = b"@"  # the packet of a longer message: its bytes are in the memfd that comes first
 
 MAX_FDS = 8  # descriptors that travel with one control message
 _ANCILLARY = socket.CMSG_LEN(MAX_FDS * struct.calcsize("i"))
@@ -150,15 +151,25 @@ class Channel:
 
 
 def send_message(sock: socket.socket, message: dict[str, Any], fds: list[int] | None = None) -> None:
-    """Send one control message, with the descriptors it speaks of.
+    """Send one control message of any length, with the descriptors it speaks of.
 
     Raises:
-        ValueError: If the message is longer than MESSAGE_LIMIT.
-        OSError: If the other end is gone.
+        OSError: If the other end is gone, or a descriptor is needed and there is none.
     """
-    data = json.dumps(message).encode()
-    if len(data) > MESSAGE_LIMIT:
-        raise ValueError(f"a control message of {len(data)} bytes exceeds {MESSAGE_LIMIT}")
+    data = encode(message)
+    if len(data) <= MESSAGE_LIMIT:
+        _send_packet(sock, data, fds or [])
+        return
+    spill = os.memfd_create("hotbed-message", os.MFD_CLOEXEC)
+    try:
+        with open(spill, "wb", closefd=False) as file:
+            file.write(data)
+        _send_packet(sock, SPILLED, [spill, *(fds or [])])
+    finally:
+        os.close(spill)
+
+
+def _send_packet(sock: socket.socket, data: bytes, fds: list[int]) -> None:
     if fds:
         socket.send_fds(sock, [data], fds)
     else:
@@ -188,6 +199,10 @@ def receive_packet(sock: socket.socket, flags: int = 0) -> tuple[bytes, list[int
         data, fds = receive_bytes(sock, MESSAGE_LIMIT, flags)
     except ConnectionResetError:
         return None
+    if data == SPILLED and fds:
+        with open(fds.pop(0), "rb") as file:
+            file.seek(0)
+            data = file.read()
     return (data, fds) if data else None
 
 
