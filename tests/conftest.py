@@ -92,9 +92,16 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault(
         "UV_CACHE_DIR", os.path.join(cache, "uv")
     )  # downloads are shared, what we build is not
-    for variable, name in (("XDG_RUNTIME_DIR", "r"), ("XDG_STATE_HOME", "s"), ("XDG_CACHE_HOME", "c")):
+    # TMPDIR too: another session's engines, running meanwhile, are no left-overs of ours.
+    for variable, name in (
+        ("XDG_RUNTIME_DIR", "r"),
+        ("XDG_STATE_HOME", "s"),
+        ("XDG_CACHE_HOME", "c"),
+        ("TMPDIR", "t"),
+    ):
         (place / name).mkdir(mode=0o700)
         os.environ[variable] = str(place / name)
+    tempfile.tempdir = None
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -147,13 +147,8 @@ def _descriptors() -> Iterator[tuple[int, str]]:
 def _files() -> Iterator[str]:
     if runtime := os.environ.get("XDG_RUNTIME_DIR"):
         yield from (str(path) for path in Path(runtime, "hotbed").rglob("*"))
-    for directory in {tempfile.gettempdir(), "/tmp"}:
-        for path in Path(directory).glob("hotbed*"):
-            try:
-                if path.lstat().st_uid == os.getuid():
-                    yield str(path)
-            except FileNotFoundError:
-                continue
+    for path in Path(tempfile.gettempdir()).glob("hotbed*"):
+        yield str(path)
 
 
 def traces() -> Traces:
