@@ -34,7 +34,18 @@ if TYPE_CHECKING:
         RequestError,
         TemplateDiedError,
     )
-    from hotbed.model import Environment, ErrorInfo, Limits, Mode, Result, Status
+    from hotbed.model import (
+        Environment,
+        ErrorInfo,
+        ErrorKind,
+        Limits,
+        Mode,
+        Result,
+        StackFrame,
+        Status,
+        Timing,
+        Usage,
+    )
 
 
 _HOMES = {
@@ -58,7 +69,18 @@ _HOMES = {
         "RequestError",
         "TemplateDiedError",
     ),
-    "hotbed.model": ("Environment", "ErrorInfo", "Limits", "Mode", "Result", "Status"),
+    "hotbed.model": (
+        "Environment",
+        "ErrorInfo",
+        "ErrorKind",
+        "Limits",
+        "Mode",
+        "Result",
+        "StackFrame",
+        "Status",
+        "Timing",
+        "Usage",
+    ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -72,6 +94,7 @@ __all__ = [
     "Environment",
     "EnvironmentBrokenError",
     "ErrorInfo",
+    "ErrorKind",
     "ExecutionError",
     "ExecutionTimeoutError",
     "HotbedError",
@@ -84,8 +107,11 @@ __all__ = [
     "RefusedError",
     "RequestError",
     "Result",
+    "StackFrame",
     "Status",
     "TemplateDiedError",
+    "Timing",
+    "Usage",
     "__version__",
     "default_engine",
     "run",
