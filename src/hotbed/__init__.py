@@ -11,7 +11,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from hotbed.version import __version__
+from hotbed.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from hotbed.config import Pool
@@ -112,7 +112,6 @@ __all__ = [
     "TemplateDiedError",
     "Timing",
     "Usage",
-    "__version__",
     "default_engine",
     "run",
 ]
