@@ -20,7 +20,8 @@ PATIENCE_S = 60.0
 GONE_S = 2.0  # the promise: so soon after the host's end nothing of hotbed is left
 
 HOST = r"""
-import os, sys, threading, time
+import os, signal, sys, threading, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell has it ignored
 import hotbed
 
 engine = hotbed.Engine()

@@ -262,8 +262,9 @@ def drive(dispatcher: Dispatcher, work: Assignment) -> Result:
             else:
                 dispatcher.wait_for_death(exchange.link, NEWS_S)
         # What the code wrote before its answer was there when poll told of the answer, so it has
-        # been read in the same round, unless there was more than one read takes.
-        drained = exchange.closed is Close.ANSWERED and not exchange.overflowing
+        # been read in the same round, unless there was more than one read takes, or poll told of
+        # BEGAN and the answer came in between.
+        drained = exchange.closed is Close.ANSWERED and not exchange.announced and not exchange.overflowing
         return run.conclude(verdict, drained=drained)
     except BaseException:
         run.abandon()

@@ -88,11 +88,11 @@ class Exchange:
     """The state of one execution's conversation."""
 
     __slots__ = (
-        "_announced",
         "_decoder",
         "_sharing",
         "_silent",
         "_unsent",
+        "announced",
         "answer",
         "began",
         "closed",
@@ -121,7 +121,7 @@ class Exchange:
         self.answer: Frame | None = None
         self.problem = ""
         self.began = not announced
-        self._announced = announced
+        self.announced = announced
         self._sharing = sharing
         self.fds: list[int] = []  # that came with the answer; the owner of the exchange closes them
         self._decoder = Decoder(value_bytes)
@@ -207,7 +207,7 @@ class Exchange:
         except BlockingIOError:
             return
         except ConnectionResetError:
-            self._end(Close.LOST if self._announced and self.began else Close.UNBEGUN)
+            self._end(Close.LOST if self.announced and self.began else Close.UNBEGUN)
             return
         if not data:
             self._end(Close.LOST if self.began else Close.UNBEGUN)
