@@ -9,22 +9,18 @@ HOST = """
 import os, resource
 import hotbed
 
+taken = [os.dup(0) for _ in range(32)]  # every number below the limit to come: nobody gets one of these back
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 with hotbed.Engine() as engine:
     engine.warm()
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
-    taken = []
-    try:
-        while True:
-            taken.append(os.dup(0))
-    except OSError:
-        pass
+    resource.setrlimit(resource.RLIMIT_NOFILE, (taken[-1], hard))
     said = []
     for _ in range(4):  # two find a standby child, the others none
         try:
             said.append(engine.run("40 + 2").value)
         except hotbed.EngineError as error:
             said.append("ulimit -n" in str(error))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     for fd in taken:
         os.close(fd)
     print(*said, engine.run("40 + 2").value)
