@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         ExecutionTimeoutError,
         HotbedError,
         NotSerializableError,
+        OutOfMemoryError,
         OutputTooLargeError,
         RaisedError,
         RefusedError,
@@ -35,11 +36,13 @@ if TYPE_CHECKING:
         TemplateDiedError,
     )
     from hotbed.model import (
+        Artifact,
         Environment,
         ErrorInfo,
         ErrorKind,
         Limits,
         Mode,
+        Mount,
         Result,
         StackFrame,
         Status,
@@ -63,6 +66,7 @@ _HOMES = {
         "ExecutionTimeoutError",
         "HotbedError",
         "NotSerializableError",
+        "OutOfMemoryError",
         "OutputTooLargeError",
         "RaisedError",
         "RefusedError",
@@ -70,11 +74,13 @@ _HOMES = {
         "TemplateDiedError",
     ),
     "hotbed.model": (
+        "Artifact",
         "Environment",
         "ErrorInfo",
         "ErrorKind",
         "Limits",
         "Mode",
+        "Mount",
         "Result",
         "StackFrame",
         "Status",
@@ -85,6 +91,7 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Artifact",
     "AsyncEngine",
     "CancelledError",
     "ChildLostError",
@@ -100,7 +107,9 @@ __all__ = [
     "HotbedError",
     "Limits",
     "Mode",
+    "Mount",
     "NotSerializableError",
+    "OutOfMemoryError",
     "OutputTooLargeError",
     "Pool",
     "RaisedError",

@@ -6,6 +6,7 @@
       ExecutionError            the user code's
         RaisedError               it raised an exception
         ExecutionTimeoutError     it ran too long (also TimeoutError)
+        OutOfMemoryError          it used more memory than it may (also MemoryError)
         CrashedError              its process ended without an answer (also BrokenExecutor)
         CancelledError            the caller ended it
         OutputTooLargeError       it wrote or returned more than its limit
@@ -63,6 +64,10 @@ class RaisedError(ExecutionError):
 
 class ExecutionTimeoutError(ExecutionError, TimeoutError):
     """The code ran longer than its `timeout` and was killed."""
+
+
+class OutOfMemoryError(ExecutionError, MemoryError):
+    """The code's processes used more memory than its limit; the kernel killed them."""
 
 
 class CrashedError(ExecutionError, BrokenExecutor):

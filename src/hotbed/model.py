@@ -6,6 +6,7 @@ error names the field.
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import shutil
@@ -43,6 +44,7 @@ class Status(StrEnum):
     OK = "ok"
     ERROR = "error"
     TIMEOUT = "timeout"
+    MEMORY = "memory"
     CRASHED = "crashed"
     CANCELLED = "cancelled"
     REJECTED = "rejected"
@@ -56,6 +58,7 @@ class ErrorKind(StrEnum):
     NOT_SERIALIZABLE = "not_serializable"
     OUTPUT_TOO_LARGE = "output_too_large"
     TIMEOUT = "timeout"
+    MEMORY = "memory"
     CRASHED = "crashed"
     CANCELLED = "cancelled"
     LOST = "lost"
@@ -97,6 +100,75 @@ def parse_seconds(value: float | None, name: str) -> float | None:
     return float(value)
 
 
+def parse_count(value: int | None, name: str, least: int) -> int | None:
+    """A whole number of at least `least`, or None for no limit.
+
+    Raises:
+        RequestError: If it is anything else.
+    """
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+        raise errors.RequestError(f"{name}={value!r} must be a whole number of at least {least}, or None")
+    return value
+
+
+def parse_network(value: bool | Sequence[str]) -> bool | tuple[str, ...]:
+    """True, False, or the allowed hosts in their plain form, sorted.
+
+    Raises:
+        RequestError: If an entry names no host.
+    """
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise errors.RequestError(
+            f"network={value!r} must be True, False, or a list of hosts such as ['api.example.com:443']"
+        )
+    from hotbed.seed import allowlist  # needed by few
+
+    hosts = set()
+    for entry in value:
+        if not isinstance(entry, str):
+            raise errors.RequestError(
+                f"network holds {entry!r}, which is no host; write 'api.example.com:443'"
+            )
+        try:
+            hosts.add(str(allowlist.parse(entry)))
+        except ValueError as error:
+            raise errors.RequestError(f"network: {error}") from None
+    return tuple(sorted(hosts)) or False
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A file or directory of the host that isolated code sees; code that is not isolated sees all.
+
+    source: its path on the host; target: where the code finds it, the same path by default.
+    writable: whether the code may change it: every execution then shares it.
+
+    Raises:
+        RequestError: If the source is missing, or is what no isolated code can be given.
+    """
+
+    source: str | os.PathLike[str]
+    target: str = ""
+    writable: bool = False
+
+    def __post_init__(self) -> None:
+        source = os.path.abspath(os.path.expanduser(os.fspath(self.source)))
+        target = os.path.normpath(self.target or source)
+        if not os.path.exists(source):
+            raise errors.RequestError(f"mounts: source={os.fspath(self.source)!r} does not exist")
+        if not os.path.isabs(target):
+            raise errors.RequestError(f"mounts: target={self.target!r} must be an absolute path")
+        for path in (os.path.realpath(source), target):
+            if path in ("/", "/home", "/home/box") or path.split("/")[1] in ("proc", "sys", "dev"):
+                raise errors.RequestError(
+                    f"mounts: {path} cannot be given to isolated code; name a directory of your own below it"
+                )
+        object.__setattr__(self, "source", source)
+        object.__setattr__(self, "target", target)
+
+
 @dataclass(frozen=True, slots=True)
 class EnvironmentKey:
     """An environment without its name: what makes two of them the same one."""
@@ -105,6 +177,7 @@ class EnvironmentKey:
     preload: str | tuple[str, ...]
     warmup: str
     trusted: bool
+    mounts: tuple[Mount, ...]
 
 
 def _is_source(text: str) -> bool:
@@ -127,6 +200,7 @@ class Environment:
     name: what logs and `hotbed ps` call it; by default made from the interpreter's path.
     trusted: arguments and values may travel by pickle and shared memory. Only for code that
         could just as well run in the calling process.
+    mounts: what isolated code sees of the host beside the interpreter and its packages.
 
     Raises:
         RequestError: If a field is not what is said here; a missing interpreter too.
@@ -137,6 +211,7 @@ class Environment:
     warmup: str = ""
     name: str = ""
     trusted: bool = False
+    mounts: Sequence[Mount] = ()
     executable: str = field(init=False, default="", repr=False)
     key: EnvironmentKey = field(init=False, repr=False, compare=False)
 
@@ -165,7 +240,10 @@ class Environment:
         if self.name and not isinstance(self.name, str):
             raise errors.RequestError(f"name={self.name!r} must be text")
         preload = self.preload if self.preload == "auto" else tuple(self.preload)
-        key = EnvironmentKey(self.executable, preload, self.warmup, self.trusted)
+        if not isinstance(self.mounts, Sequence) or not all(isinstance(one, Mount) for one in self.mounts):
+            raise errors.RequestError(f"mounts={self.mounts!r} must be a list of Mount(...)")
+        object.__setattr__(self, "mounts", tuple(self.mounts))
+        key = EnvironmentKey(self.executable, preload, self.warmup, self.trusted, tuple(self.mounts))
         object.__setattr__(self, "key", key)
         if not self.name:
             object.__setattr__(self, "name", _default_name(self.executable))
@@ -201,23 +279,80 @@ def _default_name(executable: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one execution may use.
+    """What one execution may use; None means without a limit, where that is possible.
 
-    timeout: seconds of its run, from its first line to its end; None for no limit.
+    timeout: seconds of its run, from its first line to its end.
+    cpu_time: seconds of CPU of each of its processes.
+    cpu: cores' worth of CPU that its whole tree may use at a time, such as 0.5; needs a cgroup.
+    memory: bytes of its whole tree of processes, files in its private directories included;
+        where there is no cgroup, of each process, and the tree is watched.
+    processes: processes and threads of the whole tree.
+    open_files: descriptors of each process, at least 16.
+    file_size: bytes of each file that it writes.
+    disk: bytes of all files in its private directories; needs a mount namespace.
     output: bytes that it may write to stdout and to stderr, each.
     value: bytes of its encoded value.
+    artifacts: bytes of all files that come back from its work directory.
+    network: False for none, True for all that the host can reach, or the hosts it may reach
+        over TCP, such as ["api.example.com:443", "*.example.org"].
 
-    Sizes are ints or text such as "16M". Raises RequestError for anything else.
+    Sizes are ints or text such as "16M". Disk and network are kept where code is isolated.
+    Raises RequestError for anything else.
     """
 
     timeout: float | None = 30.0
+    cpu_time: float | None = None
+    cpu: float | None = None
+    memory: int | str | None = 512 * 1024**2
+    processes: int | None = 64
+    open_files: int | None = 256
+    file_size: int | str | None = None
+    disk: int | str = 256 * 1024**2
     output: int | str = 16 * 1024**2
     value: int | str = 256 * 1024**2
+    artifacts: int | str = 16 * 1024**2
+    network: bool | Sequence[str] = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "timeout", parse_seconds(self.timeout, "timeout"))
-        object.__setattr__(self, "output", parse_size(self.output, "output"))
-        object.__setattr__(self, "value", parse_size(self.value, "value"))
+        def put(name: str, value: object) -> None:
+            object.__setattr__(self, name, value)
+
+        for name in ("timeout", "cpu_time", "cpu"):
+            put(name, parse_seconds(getattr(self, name), name))
+        for name in ("memory", "file_size"):
+            if getattr(self, name) is not None:
+                put(name, parse_size(getattr(self, name), name))
+        for name in ("disk", "output", "value", "artifacts"):
+            put(name, parse_size(getattr(self, name), name))
+        for name, least in (("processes", 1), ("open_files", MIN_OPEN_FILES)):
+            put(name, parse_count(getattr(self, name), name, least))
+        if self.memory is not None and int(self.memory) < MIN_MEMORY:
+            raise errors.RequestError(
+                f"memory={self.memory!r} is less than an interpreter needs; give {MIN_MEMORY >> 20}M or more"
+            )
+        if int(self.disk) < MIN_DISK:
+            raise errors.RequestError(f"disk={self.disk!r} is too little; give {MIN_DISK >> 10}K or more")
+        put("network", parse_network(self.network))
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """The memory limit as a number."""
+        return None if self.memory is None else int(self.memory)
+
+    @property
+    def file_size_bytes(self) -> int | None:
+        """The limit of each file as a number."""
+        return None if self.file_size is None else int(self.file_size)
+
+    @property
+    def disk_bytes(self) -> int:
+        """The disk limit as a number."""
+        return int(self.disk)
+
+    @property
+    def allowed_network(self) -> bool | tuple[str, ...]:
+        """The network as a value that can be compared: the hosts sorted, each once."""
+        return self.network if isinstance(self.network, bool) else tuple(self.network)
 
     @property
     def output_bytes(self) -> int:
@@ -228,6 +363,45 @@ class Limits:
     def value_bytes(self) -> int:
         """The value limit as a number."""
         return int(self.value)
+
+    @property
+    def artifacts_bytes(self) -> int:
+        """The limit of all artifacts together as a number."""
+        return int(self.artifacts)
+
+    def with_timeout(self, timeout: float | None) -> Limits:
+        """These limits with another time limit.
+
+        Raises:
+            RequestError: If it is no time.
+        """
+        changed = copy.copy(self)
+        object.__setattr__(changed, "timeout", parse_seconds(timeout, "timeout"))
+        return changed
+
+    def beyond(self, ceiling: Limits) -> str:
+        """The name of the first field that allows more than `ceiling` does; "" if none does."""
+        for name in _BOUNDED:
+            mine, most = getattr(self, name), getattr(ceiling, name)
+            if most is not None and (mine is None or mine > most):
+                return name
+        if ceiling.network is not True and self.network is not False and self.network != ceiling.network:
+            allowed = ceiling.network if isinstance(ceiling.network, tuple) else ()
+            if self.network is True or not set(self.network) <= set(allowed):
+                return "network"
+        return ""
+
+
+MIN_OPEN_FILES = 16  # channel, streams, and what an import opens at a time
+MIN_MEMORY = 16 * 1024**2
+MIN_DISK = 64 * 1024
+_BOUNDED = (
+    *("timeout", "cpu_time", "cpu", "memory", "processes", "open_files", "file_size", "disk"),
+    *("output", "value", "artifacts"),
+)
+OWN_CODE = Limits(
+    timeout=None, memory=None, processes=None, open_files=None, network=True
+)  # the caller's own code: nothing that a program of its own would not have
 
 
 class StackFrame(msgspec.Struct, frozen=True):
@@ -272,6 +446,21 @@ class Usage(msgspec.Struct, frozen=True):
     peak_bytes: int
 
 
+class Artifact(msgspec.Struct, frozen=True):
+    """A file that the code left in its work directory: its path below it, and its bytes."""
+
+    name: str
+    data: bytes
+
+    def save(self, directory: str | os.PathLike[str]) -> str:
+        """Write it below a directory, in the folders its name says, and give the path."""
+        path = os.path.join(directory, *self.name.split("/"))
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(self.data)
+        return path
+
+
 class Result(msgspec.Struct, frozen=True):
     """How an execution ended and what it left.
 
@@ -279,7 +468,10 @@ class Result(msgspec.Struct, frozen=True):
         environment is trusted. None if there is none.
     text: repr of the value of a `run`.
     mode: the mode that ran; `reason` says why, if it is not the plain one asked for.
-    isolation: the mechanisms that were in force.
+    artifacts: the files that the code left in its work directory, where it has one of its own;
+        left_out names those that did not come back, and why.
+    isolation: the tier, then every mechanism that was in force (hotbed.isolation); empty for
+        code that is not isolated.
     exit_code: what a program of its own would have left with; -N for signal N; None if unknown.
     pid: the operating system's number of the process that ran it.
     """
@@ -295,6 +487,8 @@ class Result(msgspec.Struct, frozen=True):
     error: ErrorInfo | None = None
     exit_code: int | None = 0
     reason: str = ""
+    artifacts: tuple[Artifact, ...] = ()
+    left_out: tuple[str, ...] = ()
     isolation: tuple[str, ...] = ()
     timing: Timing = Timing()
     usage: Usage | None = None
@@ -334,6 +528,7 @@ _EXCEPTIONS: dict[ErrorKind, type[errors.ExecutionError]] = {
     ErrorKind.NOT_SERIALIZABLE: errors.NotSerializableError,
     ErrorKind.OUTPUT_TOO_LARGE: errors.OutputTooLargeError,
     ErrorKind.TIMEOUT: errors.ExecutionTimeoutError,
+    ErrorKind.MEMORY: errors.OutOfMemoryError,
     ErrorKind.CRASHED: errors.CrashedError,
     ErrorKind.CANCELLED: errors.CancelledError,
 }

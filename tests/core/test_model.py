@@ -95,7 +95,10 @@ def test_limits_take_text_and_give_bytes() -> None:
     assert (limits.timeout, limits.output_bytes, limits.value_bytes) == (5.0, 1024**2, 2_000_000)
 
 
-@pytest.mark.parametrize("field", ["timeout", "output", "value"])
+@pytest.mark.parametrize(
+    "field",
+    ["timeout", "cpu_time", "cpu", "memory", "processes", "open_files", "file_size", "disk", "output", "value"],
+)
 def test_a_wrong_limit_names_its_field(field: str) -> None:
     with pytest.raises(RequestError, match=rf"^{field}="):
         Limits(**{field: -1})
@@ -225,6 +228,7 @@ KINDS: dict[ErrorKind, tuple[type[errors.HotbedError], tuple[type[BaseException]
     ErrorKind.NOT_SERIALIZABLE: (errors.NotSerializableError, (errors.ExecutionError,)),
     ErrorKind.OUTPUT_TOO_LARGE: (errors.OutputTooLargeError, (errors.ExecutionError,)),
     ErrorKind.TIMEOUT: (errors.ExecutionTimeoutError, (errors.ExecutionError, TimeoutError)),
+    ErrorKind.MEMORY: (errors.OutOfMemoryError, (errors.ExecutionError, MemoryError)),
     ErrorKind.CRASHED: (errors.CrashedError, (errors.ExecutionError, BrokenExecutor)),
     ErrorKind.CANCELLED: (errors.CancelledError, (errors.ExecutionError,)),
     ErrorKind.LOST: (errors.ChildLostError, (errors.EngineError,)),

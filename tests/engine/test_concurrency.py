@@ -7,14 +7,14 @@ import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
 
 import pytest
 
 from hotbed import AsyncEngine, Engine, Pool, RefusedError, Result, Status
+from hotbed.engine.options import Isolation, ModeName
 
-COUNT = 2_000
-SLOW_COUNT = 10_000
+# A sandbox is dear in throughput: fewer there, in the same time.
+MANY = [("none", 1_000), ("auto", 300), pytest.param("none", 5_000, marks=pytest.mark.slow)]
 CALLERS = 8
 PATIENCE_S = 120.0
 
@@ -26,37 +26,40 @@ def check(results: list[Result]) -> None:
     assert len({result.id for result in results}) == len(results)
 
 
-def run_from_threads(engine: Engine, count: int, mode: Literal["fresh", "worker"]) -> list[Result]:
+def run_from_threads(engine: Engine, count: int, mode: ModeName, isolation: Isolation) -> list[Result]:
+    def one(n: int) -> Result:
+        return engine.run("n * n", inputs={"n": n}, mode=mode, isolation=isolation)
+
     with ThreadPoolExecutor(CALLERS) as pool:
-        return list(pool.map(lambda n: engine.run("n * n", inputs={"n": n}, mode=mode), range(count)))
+        return list(pool.map(one, range(count)))
 
 
-async def run_from_a_loop(count: int, mode: Literal["fresh", "worker"], engine: Engine) -> list[Result]:
+async def run_from_a_loop(engine: Engine, count: int, mode: ModeName, isolation: Isolation) -> list[Result]:
     async with AsyncEngine(engine=engine) as shared:
         room = asyncio.Semaphore(64)
 
         async def one(n: int) -> Result:
             async with room:
-                return await shared.run("n * n", inputs={"n": n}, mode=mode)
+                return await shared.run("n * n", inputs={"n": n}, mode=mode, isolation=isolation)
 
         return await asyncio.gather(*(one(n) for n in range(count)))
 
 
 @pytest.mark.parametrize("mode", ["fresh", "worker"])
-@pytest.mark.parametrize("count", [COUNT, pytest.param(SLOW_COUNT, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("isolation", "count"), MANY)
 def test_each_execution_from_threads_ends_once_with_its_own_answer(
-    forking: Engine, count: int, mode: Literal["fresh", "worker"]
+    forking: Engine, isolation: Isolation, count: int, mode: ModeName
 ) -> None:
-    check(run_from_threads(forking, count, mode))
+    check(run_from_threads(forking, count, mode, isolation))
     assert forking.stats()["running"] == forking.stats()["queued"] == 0
 
 
 @pytest.mark.parametrize("mode", ["fresh", "worker"])
-@pytest.mark.parametrize("count", [COUNT, pytest.param(SLOW_COUNT, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("isolation", "count"), MANY)
 def test_each_execution_from_a_loop_ends_once_with_its_own_answer(
-    forking: Engine, count: int, mode: Literal["fresh", "worker"]
+    forking: Engine, isolation: Isolation, count: int, mode: ModeName
 ) -> None:
-    check(asyncio.run(run_from_a_loop(count, mode, forking)))
+    check(asyncio.run(run_from_a_loop(forking, count, mode, isolation)))
     assert forking.stats()["running"] == forking.stats()["queued"] == 0
 
 

@@ -35,6 +35,9 @@ class Answer(msgspec.Struct):
     peak_bytes: int
     imports: list[str]
     shared: SharedResult | None = None
+    artifacts: list[tuple[str, int]] = []  # name and bytes, one after the other behind the value
+    left_out: list[str] = []
+    value_bytes: int | None = None  # all of the body, if there are no artifacts
 
 
 _answers = msgspec.json.Decoder(Answer)
@@ -79,6 +82,55 @@ def timed_out(timeout_s: float) -> Verdict:
         ),
         -SIGKILL,
     )
+
+
+def out_of_memory(limit_bytes: int | None) -> Verdict:
+    """The kernel counted that processes of it were killed for using more memory than allowed."""
+    limit = "what the host has left" if limit_bytes is None else f"its limit of {limit_bytes} bytes"
+    return Verdict(
+        Status.MEMORY,
+        _error(
+            ErrorKind.MEMORY,
+            "OutOfMemoryError",
+            f"the code used more memory than {limit} and was killed; raise Limits(memory=...), or hold less",
+        ),
+        -SIGKILL,
+    )
+
+
+def out_of_cpu(limit_s: float) -> Verdict:
+    """The kernel ended it at its limit of CPU time."""
+    return Verdict(
+        Status.TIMEOUT,
+        _error(
+            ErrorKind.TIMEOUT,
+            "TimeoutError",
+            f"the code used more CPU time than its limit of {limit_s:g} s and was killed; "
+            "raise Limits(cpu_time=...), or give it less to do",
+        ),
+        -SIGKILL,
+    )
+
+
+def split_body(answer: Answer, body: bytes | bytearray) -> tuple[bytes | bytearray, list[tuple[str, bytes]]]:
+    """The value's bytes and the artifacts of an answer's body.
+
+    Raises:
+        ProtocolError: If names or sizes are not what a child of ours would send.
+    """
+    if not answer.artifacts:
+        return body, []
+    at = answer.value_bytes if answer.value_bytes is not None else len(body)
+    value, found = body[:at], []
+    for name, size in answer.artifacts:
+        parts = name.split("/")
+        if size < 0 or "\0" in name or any(part in ("", ".", "..") for part in parts):
+            raise ProtocolError(f"an artifact of the name {name!r}")
+        found.append((name, bytes(body[at : at + size])))
+        at += size
+    if at != len(body) or (answer.value_bytes or 0) < 0:
+        raise ProtocolError("artifacts of other sizes than announced")
+    return value, found
 
 
 def cancelled(why: str) -> Verdict:

@@ -49,24 +49,29 @@ class AsyncEngine:
         environment: Environment | None = None,
         *,
         limits: Limits | None = None,
+        ceiling: Limits | None = None,
         pool: Pool | None = None,
         isolation: Isolation | None = None,
         name: str = "",
         engine: Engine | None = None,
     ) -> None:
         self._owns = engine is None
-        self.engine = engine or Engine(environment, limits=limits, pool=pool, isolation=isolation, name=name)
+        self.engine = engine or Engine(
+            environment, limits=limits, ceiling=ceiling, pool=pool, isolation=isolation, name=name
+        )
 
     async def run(
         self,
         code: str,
         *,
         inputs: Mapping[str, Any] | None = None,
+        files: Mapping[str, bytes | str] | None = None,
         mode: Mode | ModeName = Mode.FRESH,
         environment: Environment | None = None,
         isolation: Isolation | None = None,
         env: Mapping[str, str] | None = None,
         seed: int | None = None,
+        limits: Limits | None = None,
         timeout: float | Default | None = DEFAULT,
         queue_timeout: float | None = None,
         on_stdout: Listener | None = None,
@@ -75,9 +80,9 @@ class AsyncEngine:
     ) -> Result:
         """As `Engine.run`; the listeners are called in the loop's thread."""
         options = Options(
-            mode, environment, isolation, env, seed, timeout, queue_timeout, on_stdout, on_stderr, id
+            mode, environment, isolation, env, seed, limits, timeout, queue_timeout, on_stdout, on_stderr, id
         )
-        return await _drive(self.engine, self.engine.assign_run(code, inputs, options))
+        return await _drive(self.engine, self.engine.assign_run(code, inputs, options, files))
 
     async def call(
         self,
@@ -89,6 +94,7 @@ class AsyncEngine:
         isolation: Isolation | None = None,
         env: Mapping[str, str] | None = None,
         seed: int | None = None,
+        limits: Limits | None = None,
         timeout: float | Default | None = DEFAULT,
         queue_timeout: float | None = None,
         on_stdout: Listener | None = None,
@@ -98,7 +104,7 @@ class AsyncEngine:
     ) -> Result:
         """As `Engine.call`."""
         options = Options(
-            mode, environment, isolation, env, seed, timeout, queue_timeout, on_stdout, on_stderr, id
+            mode, environment, isolation, env, seed, limits, timeout, queue_timeout, on_stdout, on_stderr, id
         )
         work = self.engine.assign_call(target, args, kwargs or {}, options)
         return (await _drive(self.engine, work)).raise_for_error()

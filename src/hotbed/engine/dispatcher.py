@@ -13,7 +13,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from hotbed import errors
@@ -22,36 +22,59 @@ from hotbed.core.actions import Action, Break, Lease, Order, Refuse
 from hotbed.core.ids import ChildId, EnvironmentId, TicketId
 from hotbed.core.plan import Plan
 from hotbed.core.shelf import TemplateState
+from hotbed.engine.confinement import Confinement, Trials, enclosure, require_network, setup_fields
 from hotbed.engine.job import Job, Waiter
 from hotbed.engine.place import Place
-from hotbed.model import Environment, EnvironmentKey, Mode
+from hotbed.isolation import Mechanism, Tier
+from hotbed.model import OWN_CODE, Environment, EnvironmentKey, Limits, Mode
 from hotbed.proc.arena import ArenaPool
+from hotbed.proc.cgroup import Cgroups, Unavailable
 from hotbed.proc.launch import Launcher
 from hotbed.proc.link import Link
+from hotbed.proc.slot import Slot
 from hotbed.seed import wire
 
+CONTROLLERS = {
+    "memory": Mechanism.MEMORY_CGROUP,
+    "pids": Mechanism.PIDS_CGROUP,
+    "cpu": Mechanism.CPU_CGROUP,
+}
+NPROC_SHARE = 4  # processes that each sibling of an execution may have for the limit to be kept exactly
+_REMEMBERED = 1024  # different limits whose fields are kept
+_NO_LIMITS: Mapping[str, Any] = {}
+TRIALS_FROM = 1 << 40  # negative numbers from here on are trials: news of them concern nobody
 HAND_OVER_S = 5.0  # a link is made in microseconds; this long means that the keeper is gone
 
 
 class Dispatcher:
     """The plan, the processes' links, and the lock between threads."""
 
-    def __init__(self, pool: Pool, launcher: Launcher, work_root: str) -> None:
+    def __init__(
+        self, pool: Pool, launcher: Launcher, directory: str, groups: Cgroups | Unavailable, limits: Limits
+    ) -> None:
+        """`limits` are those that a child has while it gets ready, and until a request brings others."""
         self.lock = threading.Lock()
         self.changed = threading.Condition(self.lock)  # a link, a death or a readiness is news
         self.plan = Plan(pool)
         self.launcher = launcher
-        self.work_root = work_root
+        self.directory = directory
         self.jobs: dict[TicketId, Job] = {}
         self.links: dict[ChildId, Link] = {}
-        self.working: set[ChildId] = set()  # children with a private work directory to remove
+        self.groups = groups
+        self.slots: dict[ChildId, Slot] = {}  # the cgroups of children
+        self._limits = limits
+        self.working: dict[ChildId, str] = {}  # work directories on the host, to be removed
         self.places: dict[EnvironmentId, Place] = {}
         self.unmade: set[ChildId] = set()  # leased meanwhile, but there was no descriptor for them
         self.orders: dict[ChildId, Order] = {}  # decided, not yet carried out
         self.deferred: deque[Action] = deque()
         self.arenas = ArenaPool()
         self.failure: BaseException | None = None  # of the keeper: nothing is served any more
-        self._place_ids: dict[tuple[EnvironmentKey, bool], EnvironmentId] = {}
+        self._place_ids: dict[tuple[EnvironmentKey, Confinement | None], EnvironmentId] = {}
+        self._trials: dict[str, Trials] = {}  # by the kind of network
+        self._trying = threading.Lock()
+        self._trial_ids = itertools.count(TRIALS_FROM)
+        self._child_limits: dict[tuple[EnvironmentId, Limits], dict[str, Any]] = {}
         self._tickets = itertools.count(1)
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.closed = False
@@ -64,16 +87,30 @@ class Dispatcher:
         """What the keeper waits on."""
         return self._wake_fd
 
-    def place(self, environment: Environment, *, own: bool) -> Place:
-        """The place of an environment, made known to the plan at its first use."""
-        key = (environment.key, own)
+    def place(self, environment: Environment, confinement: Confinement | None) -> Place:
+        """The place of an environment, made known to the plan at its first use.
+
+        A confined one begins with the best tier that this host allows; the first of a kind waits
+        for trials of some milliseconds.
+
+        Raises:
+            EngineError: If the launcher is gone.
+        """
+        key = (environment.key, confinement)
         place_id = self._place_ids.get(key)
         if place_id is not None:
             return self.places[place_id]
+        trials = None if confinement is None else self.trials(environment, confinement)
+        if trials is not None and confinement is not None:
+            require_network(trials, confinement)
         with self.lock:
             place_id = self._place_ids.get(key)
             if place_id is None:
                 place_id = EnvironmentId(len(self.places) + 1)
+                place = Place(place_id, environment, confinement)
+                if trials is not None:
+                    place.tier = trials.tier
+                    place.isolation = (str(trials.tier), *trials.mechanisms, *self._group_mechanisms())
                 learns = environment.preload == "auto"
                 self.plan.add_environment(
                     place_id,
@@ -82,9 +119,62 @@ class Dispatcher:
                     learns=learns,
                     preload=() if learns else tuple(environment.preload),
                 )
-                self.places[place_id] = Place(place_id, environment, own)
+                self.places[place_id] = place
                 self._place_ids[key] = place_id
         return self.places[place_id]
+
+    def limits_in_child(self, place: Place, limits: Limits) -> Mapping[str, Any]:
+        """The fields of a request by which a child limits itself: what no cgroup does for it."""
+        if limits is OWN_CODE:
+            return _NO_LIMITS
+        key = (place.id, limits)
+        fields = self._child_limits.get(key)
+        if fields is None:
+            held = set(place.isolation)
+            processes = None
+            if not place.own and limits.processes is not None and Mechanism.PIDS_CGROUP not in held:
+                # The kernel counts all processes of one user in one user namespace: siblings too.
+                processes = limits.processes + NPROC_SHARE * self.plan.pool.max_concurrency
+            fields = {
+                "rlimits": {
+                    "cpu_s": limits.cpu_time,
+                    "processes": processes,
+                    "open_files": limits.open_files,
+                    "file_size": limits.file_size_bytes,
+                    "data": None if Mechanism.MEMORY_CGROUP in held else limits.memory_bytes,
+                }
+            }
+            if not place.own:
+                fields["artifacts"] = limits.artifacts_bytes
+            if len(self._child_limits) >= _REMEMBERED:
+                self._child_limits.clear()
+            self._child_limits[key] = fields
+        return fields
+
+    def _group_mechanisms(self) -> list[str]:
+        if isinstance(self.groups, Unavailable):
+            return []
+        return [str(one) for name, one in CONTROLLERS.items() if name in self.groups.controllers]
+
+    def trials(self, environment: Environment, confinement: Confinement) -> Trials:
+        """Which tier this host allows for a kind of network; tried once, then remembered."""
+        kind = confinement.network_kind
+        with self._trying:
+            trials = self._trials.get(kind)
+            if trials is None:
+                trials = self._trials[kind] = self._try_tiers(environment, confinement)
+        return trials
+
+    def _try_tiers(self, environment: Environment, confinement: Confinement) -> Trials:
+        failures: dict[Tier, str] = {}
+        for tier in Tier:
+            profile = setup_fields(environment, confinement, tier, self.directory)["sandbox"]
+            spec = enclosure(environment, confinement, tier)
+            trial = self.launcher.try_tier(-next(self._trial_ids), spec, profile)
+            if not trial.error:
+                return Trials(tier, trial.isolation, failures)
+            failures[tier] = trial.error
+        raise errors.EngineError(f"not even limits can be set on this host: {failures[Tier.LIMITS]}")
 
     def next_ticket(self) -> TicketId:
         """A ticket nobody has."""
@@ -265,8 +355,14 @@ class Dispatcher:
             raise errors.EngineError(
                 f"no process can be made: {error}; close descriptors, or allow more (ulimit -n)"
             ) from error
-        if not place.own:
-            self.working.add(order.child)
+        try:
+            entrances = self._enter_group(order.child, link, place)
+        except errors.EngineError:
+            link.close()
+            raise
+        directory = place.work_directory(order.child, self.directory)
+        if directory:
+            self.working[order.child] = directory
         message = {
             "id": order.child,
             "rehearse": order.rehearse,
@@ -281,22 +377,39 @@ class Dispatcher:
             self.changed.notify_all()
         try:
             if template is not None:
-                control.make(message, link.far_ends)
+                control.make(message, [*link.far_ends, *entrances])
             elif not order.forked:
-                self._start_interpreter(link, order, place, message)
+                self._start_interpreter(link, order, place, message, entrances)
         except OSError:
             pass  # the nursery is gone: with its far ends closed the link says so to its reader
         finally:
             link.close_far_ends()
         return link
 
-    def _start_interpreter(self, link: Link, order: Order, place: Place, message: dict[str, Any]) -> None:
-        setup = place.setup(order.preload, self.work_root)
+    def _enter_group(self, child: ChildId, link: Link, place: Place) -> list[int]:
+        """Give a child a cgroup: what it enters by, which stays the slot's to close."""
+        if place.own or isinstance(self.groups, Unavailable):
+            return []
+        slot = self.groups.take()
+        self.slots[child] = link.slot = slot
+        limits = self._limits
+        slot.limit(limits.memory_bytes, limits.processes, limits.cpu)
+        return slot.entrances
+
+    def leave_group(self, child: ChildId) -> None:
+        """A child is gone: its cgroup is free again."""
+        slot = self.slots.pop(child, None)
+        if slot is not None and not isinstance(self.groups, Unavailable):
+            self.groups.give_back(slot)
+
+    def _start_interpreter(
+        self, link: Link, order: Order, place: Place, message: dict[str, Any], entrances: list[int]
+    ) -> None:
+        setup = place.setup(order.preload, self.directory)
         if order.mode is Mode.ONESHOT:
             setup["warmup"] = ""
-        executable = place.environment.executable
-        cwd = setup["cwd"]
-        self.launcher.start(order.child, "interpreter", executable, link.far_ends, own=place.own, cwd=cwd)
+        ends = [*link.far_ends, *entrances]
+        place.start(self.launcher, order.child, "interpreter", ends, setup["cwd"])
         link.socket.send(wire.pack(wire.SETUP, wire.encode({"setup": setup, "order": message})))
 
     def wake_keeper(self) -> None:

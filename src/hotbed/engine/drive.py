@@ -17,7 +17,7 @@ from hotbed.core.classify import Verdict
 from hotbed.engine.assignment import Assignment
 from hotbed.engine.dispatcher import Dispatcher
 from hotbed.engine.job import Job, ThreadWaiter, Waiter
-from hotbed.engine.outcome import result_of, verdict_of
+from hotbed.engine.outcome import Outcome, outcome_of, result_of
 from hotbed.model import Mode, Result, Status
 from hotbed.proc.arena import Loan
 from hotbed.proc.exchange import Close, Exchange
@@ -71,12 +71,15 @@ class Drive:
             link,
             announced=announce,
             output_bytes=work.limits.output_bytes,
-            value_bytes=work.limits.value_bytes,
+            value_bytes=work.limits.value_bytes + work.limits.artifacts_bytes,
             on_stdout=work.on_stdout,
             on_stderr=work.on_stderr,
             sharing=work.place.trusted,
         )
         self.exchange = exchange
+        if link.slot is not None:
+            limits = work.limits
+            link.slot.limit(limits.memory_bytes, limits.processes, limits.cpu)
         frame = work.request.frame(announce=announce)
         if work.request.shared is None:
             exchange.send(frame)
@@ -137,40 +140,34 @@ class Drive:
         if exchange is None:  # cancelled while it waited
             verdict = classify.cancelled(job.cancelled)
             job.execution.on("cancelled", verdict.status)
-            return result_of(job, work.place, work.started, verdict)
-        answer, value = None, None
+            return result_of(job, work.place, work.started, Outcome(verdict))
+        outcome = None
         if verdict is not None:
             exchange.link.kill()
         if not drained:
             exchange.drain()
         if verdict is None and exchange.closed is Close.UNBEGUN:
             verdict = classify.lost(self._unbegun(exchange))
-        if verdict is None and exchange.closed is not Close.BROKEN:
-            verdict, answer, value = verdict_of(exchange, work.limits, self.loan)
+        if verdict is not None:
+            outcome = Outcome(verdict)
+        elif exchange.closed is not Close.BROKEN:
+            outcome = outcome_of(exchange, work.limits, self.loan)
+        answer = outcome.answer if outcome is not None else None
         if job.cancelled and answer is None:
-            verdict = classify.cancelled(job.cancelled)
+            outcome = Outcome(classify.cancelled(job.cancelled))
         reusable = answer is not None and not exchange.link.damaged
         if answer is not None and answer.shared is not None:
             told = answer.shared
             work.place.result_bytes = max((sum(place) for place in told.layout), default=0)
             self._end_loan(clean=True, arguments_kept=told.kept)
-        if verdict is None:
+        if outcome is None:
             self.give_back(reusable=False, status=Status.REJECTED)
             raise errors.EnvironmentBrokenError(
                 f"environment {work.place.environment.name!r} cannot be made ready: "
                 f"{exchange.answer.meta.decode('utf-8', 'replace') if exchange.answer else ''}"
             )
-        result = result_of(
-            job,
-            work.place,
-            work.started,
-            verdict,
-            answer=answer,
-            value=value,
-            exchange=exchange,
-            reason=self._reason(),
-        )
-        self.give_back(reusable=reusable, status=verdict.status)
+        result = result_of(job, work.place, work.started, outcome, exchange=exchange, reason=self._reason())
+        self.give_back(reusable=reusable, status=outcome.verdict.status)
         if answer is not None and answer.imports and job.request.mode is not Mode.ONESHOT:
             self.dispatcher.learned(work.place, answer.imports)
         return result

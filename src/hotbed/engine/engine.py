@@ -17,6 +17,7 @@ from typing import Any
 from hotbed import errors
 from hotbed.config import Pool
 from hotbed.engine.assignment import Assignment
+from hotbed.engine.confinement import Confinement, directory_of, require_strict
 from hotbed.engine.dispatcher import Dispatcher
 from hotbed.engine.drive import drive
 from hotbed.engine.keeper import Keeper
@@ -24,12 +25,12 @@ from hotbed.engine.options import DEFAULT, Default, Isolation, Listener, ModeNam
 from hotbed.engine.place import Place
 from hotbed.engine.request import Request, call_request, parse_mode, run_request
 from hotbed.engine.status import StatusSocket, snapshot
-from hotbed.model import Environment, Limits, Mode, Result, parse_seconds
+from hotbed.model import OWN_CODE, Environment, Limits, Mode, Result, parse_seconds
+from hotbed.proc import cgroup
 from hotbed.proc.launch import Launcher, default_executable
 from hotbed.proc.places import engine_directory
 
-GUARDED = Limits()
-UNLIMITED = Limits(timeout=None)
+GUARDED = Limits()  # strangers' code, where the engine was given no limits
 CLOSE_S = 5.0  # for callers in other threads to see the end of their executions
 
 
@@ -40,11 +41,13 @@ class Engine:
     """Runs Python code in processes that are ready before they are asked for.
 
     environment: where code runs unless a call names another one.
-    limits: for every execution; by default 30 s for `run` and no time limit for `call`.
+    limits: for every execution; by default those of `Limits()` for `run`, and none for `call`.
+    ceiling: what no limits, of the engine or of one execution, may go beyond.
     pool: how many processes are kept.
-    isolation: "auto" runs code as a stranger's (few variables, a private work directory),
-        "none" as the caller's own (its variables, its directory). None, the default, is "auto"
-        for `run` and "none" for `call`. "strict" is refused until there is a sandbox.
+    isolation: "auto" runs code as a stranger's, in the strongest sandbox that this host allows;
+        "strict" the same, or not at all where that is not the full one; "none" as the caller's
+        own (its variables, its files, its network). None, the default, is "auto" for `run` and
+        "none" for `call`. What was in force stands in `Result.isolation`.
     name: what `hotbed ps` calls it.
 
     Safe for use from any number of threads. After a fork of the calling process the child must
@@ -56,6 +59,7 @@ class Engine:
         environment: Environment | None = None,
         *,
         limits: Limits | None = None,
+        ceiling: Limits | None = None,
         pool: Pool | None = None,
         isolation: Isolation | None = None,
         name: str = "",
@@ -67,6 +71,7 @@ class Engine:
         for field, value, kind in (
             ("environment", environment, Environment),
             ("limits", limits, Limits),
+            ("ceiling", ceiling, Limits),
             ("pool", pool, Pool),
         ):
             if value is not None and not isinstance(value, kind):
@@ -75,13 +80,17 @@ class Engine:
         self.pool = pool if pool is not None else Pool()
         self.name = name or os.path.basename(sys.argv[0] if sys.argv and sys.argv[0] else "python")
         self._limits = limits
+        self._ceiling = ceiling
+        if limits is not None:
+            self._check_ceiling(limits)
         self._isolation = _checked_isolation(isolation)
         self._pid = os.getpid()
         self._ids = itertools.count(1)
         self._id_prefix = secrets.token_hex(4)
         self._closed = False
         self._close_lock = threading.RLock()
-        self._places: dict[bool, Place] = {}  # of the engine's own environment
+        self._confinements: dict[tuple[Any, ...], Confinement] = {}
+        self._places: dict[Confinement | None, Place] = {}  # of the engine's own environment
         directory = engine_directory()
         label = self.name
         try:
@@ -94,13 +103,17 @@ class Engine:
                 "that this user can write to"
             ) from error
         try:
-            launcher = Launcher(default_executable(), [directory, status.path])
+            groups = cgroup.find(os.path.basename(directory))
+            paths = [] if isinstance(groups, cgroup.Unavailable) else groups.paths
+            launcher = Launcher(default_executable(), [directory, status.path], paths)
         except BaseException:
             status.close()
             os.rmdir(directory)
             raise
         self._status = status
-        self._dispatcher = dispatcher = Dispatcher(self.pool, launcher, directory)
+        self._dispatcher = dispatcher = Dispatcher(
+            self.pool, launcher, directory, groups, limits if limits is not None else GUARDED
+        )
         self._keeper = Keeper(self._dispatcher, status, self.pool.start_timeout)
         self._keeper.start()
         _engines.add(self)
@@ -112,11 +125,13 @@ class Engine:
         code: str,
         *,
         inputs: Mapping[str, Any] | None = None,
+        files: Mapping[str, bytes | str] | None = None,
         mode: Mode | ModeName = Mode.FRESH,
         environment: Environment | None = None,
         isolation: Isolation | None = None,
         env: Mapping[str, str] | None = None,
         seed: int | None = None,
+        limits: Limits | None = None,
         timeout: float | Default | None = DEFAULT,
         queue_timeout: float | None = None,
         on_stdout: Listener | None = None,
@@ -126,8 +141,10 @@ class Engine:
         """Run source text and give its result, whatever the code did.
 
         inputs: global variables of the code: data by the rules of docs/values.md, or bytes.
+        files: what the code finds in its work directory: names, and bytes or text.
         env: environment variables for this execution.
         seed: for the random generators; by default every execution draws other numbers.
+        limits: what this execution may use, instead of the engine's limits.
         timeout: seconds that the code may run; queue_timeout: seconds to wait for a process.
         on_stdout, on_stderr: called in this thread with text as the code writes it.
         id: the execution's name for `cancel`; made up if it is not given.
@@ -138,9 +155,9 @@ class Engine:
             EngineError: If the environment cannot be made ready.
         """
         options = Options(
-            mode, environment, isolation, env, seed, timeout, queue_timeout, on_stdout, on_stderr, id
+            mode, environment, isolation, env, seed, limits, timeout, queue_timeout, on_stdout, on_stderr, id
         )
-        return drive(self._dispatcher, self.assign_run(code, inputs, options))
+        return drive(self._dispatcher, self.assign_run(code, inputs, options, files))
 
     def call(
         self,
@@ -152,6 +169,7 @@ class Engine:
         isolation: Isolation | None = None,
         env: Mapping[str, str] | None = None,
         seed: int | None = None,
+        limits: Limits | None = None,
         timeout: float | Default | None = DEFAULT,
         queue_timeout: float | None = None,
         on_stdout: Listener | None = None,
@@ -171,7 +189,7 @@ class Engine:
             RefusedError, EngineError: As `run`.
         """
         options = Options(
-            mode, environment, isolation, env, seed, timeout, queue_timeout, on_stdout, on_stderr, id
+            mode, environment, isolation, env, seed, limits, timeout, queue_timeout, on_stdout, on_stderr, id
         )
         work = self.assign_call(target, args, kwargs or {}, options)
         return drive(self._dispatcher, work).raise_for_error()
@@ -197,7 +215,7 @@ class Engine:
             EngineError: If they cannot be made ready, or are not in `timeout` seconds.
         """
         self._check()
-        self._dispatcher.warm(self._place(environment, isolation, default="auto"), timeout)
+        self._dispatcher.warm(self._place(environment, isolation, "auto", self._limits or GUARDED), timeout)
 
     def stats(self) -> dict[str, Any]:
         """What the engine has and does now, as `hotbed ps --json` shows it."""
@@ -238,6 +256,8 @@ class Engine:
             link.close()
         self._keeper.close_templates()
         dispatcher.arenas.close()
+        if not isinstance(dispatcher.groups, cgroup.Unavailable):
+            dispatcher.groups.close()
         dispatcher.close_wake_fd()
 
     def __enter__(self) -> Engine:
@@ -275,11 +295,18 @@ class Engine:
         """What drives executions; for the asynchronous engine."""
         return self._dispatcher
 
-    def assign_run(self, code: str, inputs: Mapping[str, Any] | None, options: Options) -> Assignment:
+    def assign_run(
+        self,
+        code: str,
+        inputs: Mapping[str, Any] | None,
+        options: Options,
+        files: Mapping[str, bytes | str] | None = None,
+    ) -> Assignment:
         """Check and encode the arguments of `run`."""
         started = time.monotonic()
         self._check()
-        place = self._place(options.environment, options.isolation, default="auto")
+        limits = self._limits_of(options, GUARDED)
+        place = self._place(options.environment, options.isolation, "auto", limits)
         request = run_request(
             code,
             mode=parse_mode(options.mode),
@@ -288,8 +315,10 @@ class Engine:
             env=options.env,
             seed=options.seed,
             trusted=place.trusted,
+            files=files,
+            limits=self._dispatcher.limits_in_child(place, limits),
         )
-        return self._assign(request, place, self._limits or GUARDED, started, options)
+        return self._assign(request, place, limits, started, options)
 
     def assign_call(
         self, target: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], options: Options
@@ -297,7 +326,9 @@ class Engine:
         """Check and encode the arguments of `call`."""
         started = time.monotonic()
         self._check()
-        place = self._place(options.environment, options.isolation, default="none")
+        limits = self._limits_of(options, OWN_CODE)
+        directory = directory_of(target) if self._chosen(options.isolation, "none") != "none" else ""
+        place = self._place(options.environment, options.isolation, "none", limits, directory)
         request = call_request(
             target,
             args,
@@ -307,17 +338,16 @@ class Engine:
             env=options.env,
             seed=options.seed,
             trusted=place.trusted,
+            limits=self._dispatcher.limits_in_child(place, limits),
         )
-        return self._assign(request, place, self._limits or UNLIMITED, started, options)
+        return self._assign(request, place, limits, started, options)
 
     def _assign(
         self, request: Request, place: Place, limits: Limits, started: float, options: Options
     ) -> Assignment:
-        timeout, queue_timeout = options.timeout, options.queue_timeout
+        queue_timeout = options.queue_timeout
         if options.id is not None and not isinstance(options.id, str):
             raise errors.RequestError(f"id={options.id!r} must be text")
-        if not isinstance(timeout, Default):
-            limits = Limits(timeout=timeout, output=limits.output, value=limits.value)
         if options.on_stdout is not None or options.on_stderr is not None:
             _check_listeners(options.on_stdout, options.on_stderr)
         return Assignment(
@@ -331,23 +361,57 @@ class Engine:
             options.on_stderr,
         )
 
-    def _place(
-        self, environment: Environment | None, isolation: Isolation | None, *, default: Isolation
-    ) -> Place:
-        chosen = (isolation and _checked_isolation(isolation)) or self._isolation or default
-        if chosen == "strict":
-            raise errors.RefusedError(
-                "isolation='strict' needs a sandbox, which this version does not have; "
-                "'auto' takes what there is, 'none' runs the code as your own"
+    def _limits_of(self, options: Options, default: Limits) -> Limits:
+        limits = options.limits
+        if limits is None:
+            limits = self._limits or default
+            if isinstance(options.timeout, Default):
+                if self._limits is None and self._ceiling is not None:
+                    self._check_ceiling(limits)
+                return limits
+        elif not isinstance(limits, Limits):
+            raise errors.RequestError(f"limits={limits!r} must be Limits(...)")
+        if not isinstance(options.timeout, Default):
+            limits = limits.with_timeout(options.timeout)
+        self._check_ceiling(limits)
+        return limits
+
+    def _check_ceiling(self, limits: Limits) -> None:
+        if self._ceiling is not None and (name := limits.beyond(self._ceiling)):
+            raise errors.RequestError(
+                f"{name}={getattr(limits, name)!r} is beyond this engine's ceiling of "
+                f"{getattr(self._ceiling, name)!r}; ask for less"
             )
-        own = chosen == "none"
+
+    def _chosen(self, isolation: Isolation | None, default: Isolation) -> Isolation:
+        return (isolation and _checked_isolation(isolation)) or self._isolation or default
+
+    def _place(
+        self,
+        environment: Environment | None,
+        isolation: Isolation | None,
+        default: Isolation,
+        limits: Limits,
+        directory: str = "",
+    ) -> Place:
+        chosen = self._chosen(isolation, default)
+        if environment is not None and not isinstance(environment, Environment):
+            raise errors.RequestError(f"environment={environment!r} must be Environment(...)")
+        confinement = None
+        if chosen != "none":
+            confinement = self._confinements.get((directory, limits.network, limits.disk))
+            if confinement is None:
+                confinement = Confinement(directory, limits.allowed_network, limits.disk_bytes)
+                self._confinements[directory, limits.network, limits.disk] = confinement
         if environment is not None:
-            if not isinstance(environment, Environment):
-                raise errors.RequestError(f"environment={environment!r} must be Environment(...)")
-            return self._dispatcher.place(environment, own=own)
-        place = self._places.get(own)
-        if place is None:
-            place = self._places[own] = self._dispatcher.place(self.environment, own=own)
+            place = self._dispatcher.place(environment, confinement)
+        else:
+            known = self._places.get(confinement)
+            if known is None:
+                known = self._places[confinement] = self._dispatcher.place(self.environment, confinement)
+            place = known
+        if chosen == "strict" and confinement is not None:
+            require_strict(self._dispatcher.trials(place.environment, confinement), place.isolation)
         return place
 
     def _check(self) -> None:
@@ -373,6 +437,8 @@ class Engine:
         with contextlib.suppress(OSError):
             self._keeper.disown()
         dispatcher.launcher.disown()
+        if not isinstance(dispatcher.groups, cgroup.Unavailable):
+            dispatcher.groups.disown()
         dispatcher.close_wake_fd()
 
 

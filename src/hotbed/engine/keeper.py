@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import os
 import select
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,9 +28,11 @@ from hotbed.engine.status import StatusSocket
 from hotbed.errors import EngineError
 from hotbed.proc.control import Control, Message
 from hotbed.proc.launch import Launcher
-from hotbed.proc.link import Link
+from hotbed.proc.link import Link, pid_of
 from hotbed.seed import wire
 from hotbed.seed.launcher import remove_tree
+
+PROXIES_FROM = 1 << 41  # negative numbers from here on are proxies: news of them concern nobody
 
 
 class ReadyReport(msgspec.Struct):
@@ -56,6 +59,8 @@ class Keeper(threading.Thread):
         self._template_ids = itertools.count(1)
         self._by_launch_id: dict[int, tuple[Place, Template]] = {}
         self._rehearsing: dict[ChildId, tuple[Link, Decoder, float]] = {}  # with the deadline
+        self._proxies: dict[int, Control] = {}  # by the process whose way out it is
+        self._proxy_ids = itertools.count(PROXIES_FROM)
         self._fds: list[int] = []  # that came with the message in hand
         self._plan_due: float | None = None
         self._stopping = False
@@ -91,6 +96,9 @@ class Keeper(threading.Thread):
         for _place, template in self._by_launch_id.values():
             template.close()
         self._by_launch_id.clear()
+        for control in self._proxies.values():
+            control.close()
+        self._proxies.clear()
 
     def disown(self) -> None:
         """In a fork of the host: close what the parent's keeper watches."""
@@ -281,21 +289,15 @@ class Keeper(threading.Thread):
             time.monotonic() + self._start_timeout_s,
             action.preload,
         )
-        setup = place.setup(action.preload, dispatcher.work_root)
+        setup = place.setup(action.preload, dispatcher.directory)
         control.say(setup)
         place.templates[action.generation] = template
         self._by_launch_id[template.id] = (place, template)
         self._watch(control.fileno(), lambda: self._hear_template(place, template))
         self._watch(log, lambda: self._read_log(template))
         try:
-            dispatcher.launcher.start(
-                template.id,
-                "template",
-                place.environment.executable,
-                [control.far_end.fileno(), log_end, log_end],
-                own=place.own,
-                cwd=setup["cwd"],
-            )
+            ends = [control.far_end.fileno(), log_end, log_end]
+            place.start(dispatcher.launcher, template.id, "template", ends, setup["cwd"])
         except OSError:
             launcher_is_gone = True
         else:
@@ -342,7 +344,7 @@ class Keeper(threading.Thread):
             elif message.op == "broken":
                 template.failure = message.error
             else:
-                self._hear_of_child(message)
+                self._hear_of_child(message, enclosed=place.enclosed)
 
     def _note_ready(self, place: Place, generation: int, threads: dict[str, list[str]]) -> None:
         self._dispatcher.tell(lambda plan, now: plan.template_ready(place.id, generation, threads, now))
@@ -351,6 +353,7 @@ class Keeper(threading.Thread):
         """It has ended: by itself, by our word, or by somebody's kill."""
         if self._by_launch_id.pop(template.id, None) is None:
             return
+        self._end_proxy(template.id)
         self._unwatch(template.control.fileno())
         self._unwatch(template.log)
         words = template.last_words()
@@ -384,7 +387,8 @@ class Keeper(threading.Thread):
         for link in lost:
             self._clear_work(link.child)
             self._gone(link.child, blameless=True)
-        for child in [child for child in list(dispatcher.working) if child not in dispatcher.links]:
+        left = [*dispatcher.working, *dispatcher.slots]
+        for child in [child for child in left if child not in dispatcher.links]:
             self._clear_work(child)  # it was let go of before, and nobody is left to tell its end
 
     # News of processes.
@@ -400,6 +404,12 @@ class Keeper(threading.Thread):
                 self._hear_of_child(message)
             elif entry is not None and message.op == "made":
                 entry[1].pid = message.pid
+                for pidfd in self._fds[:1]:  # the launcher watches the process, and we its control socket
+                    os.close(pidfd)
+                del self._fds[:1]
+                self._start_proxy(message.id, entry[0])
+            elif message.op == "ended":
+                self._end_proxy(message.id)
             elif entry is not None and message.op == "failed":
                 entry[1].failure = message.error
                 self._lose_template(*entry)
@@ -416,23 +426,59 @@ class Keeper(threading.Thread):
             self._lose_template(*entry)
         self._orphan(launcher.control)
 
-    def _hear_of_child(self, message: Message) -> None:
+    def _hear_of_child(self, message: Message, *, enclosed: bool = False) -> None:
+        """News of a child; an `enclosed` nursery tells the pids of its own namespace."""
         child = ChildId(message.id)
         dispatcher = self._dispatcher
         link = dispatcher.links.get(child)
         if message.op == "made":
             if link is not None:
                 # Without descriptors to spare the kernel drops the pidfd; the nursery still can kill.
-                link.born(message.pid, self._fds.pop() if self._fds else None)
+                pidfd = self._fds.pop(0) if self._fds else None
+                pid = message.pid if not enclosed else pid_of(pidfd) if pidfd is not None else None
+                link.born(pid, pidfd)
+            entry = dispatcher.plan.children.get(child)
+            if entry is not None:
+                self._start_proxy(child, dispatcher.places[entry.environment])
         elif message.op == "failed":
             if link is not None:
                 self._mark_ended(link, None)
+            self._clear_work(child)
             self._gone(child)
         elif message.op == "ended":
             if link is not None:
+                if message.status == signal.SIGKILL and link.slot is not None:
+                    link.out_of_memory = link.slot.oom_kills() > 0
                 self._mark_ended(link, message.status)
             self._clear_work(child)
             self._gone(child)
+
+    # Proxies: of a template, or of an interpreter of its own, whose code may reach some hosts only.
+
+    def _start_proxy(self, process_id: int, place: Place) -> None:
+        """The news of a process brought the socket of its way out: have a proxy serve it."""
+        if place.confinement is None or not isinstance(place.confinement.network, tuple):
+            return
+        if not self._fds:  # a forked child has that of its template
+            return
+        listener = self._fds.pop()
+        control = Control()
+        with open(os.devnull, "wb") as null:
+            ends = [control.far_end.fileno(), null.fileno(), null.fileno()]
+            try:
+                control.make({"allow": list(place.confinement.network)}, [listener])
+                self._dispatcher.launcher.start_helper(-next(self._proxy_ids), "proxy", ends)
+            except OSError:
+                pass  # the launcher is gone, and the process with it
+            finally:
+                os.close(listener)
+                control.far_end.close()
+        self._proxies[process_id] = control
+
+    def _end_proxy(self, process_id: int) -> None:
+        control = self._proxies.pop(process_id, None)
+        if control is not None:
+            control.close()
 
     def _mark_ended(self, link: Link, wait_status: int | None) -> None:
         dispatcher = self._dispatcher
@@ -448,11 +494,13 @@ class Keeper(threading.Thread):
             self._dispatcher.tell(lambda plan, now: plan.child_gone(child, now, blameless=blameless))
 
     def _clear_work(self, child: ChildId) -> None:
-        working = self._dispatcher.working
-        if child in working:
-            working.discard(child)
+        """Nothing of a child runs any more: its cgroup and its directory are free."""
+        self._dispatcher.leave_group(child)
+        self._end_proxy(child)
+        directory = self._dispatcher.working.pop(child, "")
+        if directory:
             with contextlib.suppress(OSError):
-                remove_tree(os.path.join(self._dispatcher.work_root, str(child)))
+                remove_tree(directory)
 
     def _messages(self, control: Control) -> Iterator[Message | None]:
         """All messages that are there, and None at the end of the socket's life."""

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from hotbed.model import Environment, Mode
+from hotbed.model import Environment, Limits, Mode
 
 Isolation = Literal["auto", "strict", "none"]
 ModeName = Literal["fresh", "worker", "oneshot"]
@@ -32,6 +32,7 @@ class Options(msgspec.Struct, frozen=True):
     isolation: Isolation | None
     env: Mapping[str, str] | None
     seed: int | None
+    limits: Limits | None
     timeout: float | Default | None
     queue_timeout: float | None
     on_stdout: Listener | None

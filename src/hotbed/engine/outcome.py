@@ -8,14 +8,17 @@ import signal
 import time
 from typing import Any
 
+import msgspec
+
 from hotbed.core import classify
 from hotbed.core.classify import Answer, Verdict
 from hotbed.core.frames import Frame, ProtocolError
 from hotbed.engine.job import Job
 from hotbed.engine.place import Place
-from hotbed.model import ErrorInfo, ErrorKind, Limits, Mode, Result, Status, Timing, Usage
+from hotbed.model import Artifact, ErrorInfo, ErrorKind, Limits, Mode, Result, Status, Timing, Usage
 from hotbed.proc.arena import Loan
 from hotbed.proc.exchange import Close, Exchange
+from hotbed.proc.link import Link
 
 _scan: Any = json.JSONDecoder().scan_once  # type: ignore[attr-defined]  # the scanner, undeclared
 
@@ -25,31 +28,55 @@ ORPHANED = (
 )
 
 
-def verdict_of(exchange: Exchange, limits: Limits, loan: Loan | None) -> tuple[Verdict, Answer | None, Any]:
-    """How an exchange that closed by itself is to be read: verdict, answer and value."""
+class Outcome(msgspec.Struct, frozen=True):
+    """What an exchange came to."""
+
+    verdict: Verdict
+    answer: Answer | None = None
+    value: Any = None
+    artifacts: tuple[Artifact, ...] = ()
+
+
+def outcome_of(exchange: Exchange, limits: Limits, loan: Loan | None) -> Outcome:
+    """How an exchange that closed by itself is to be read."""
     why, frame = exchange.closed, exchange.answer
     if why is Close.ANSWERED and frame is not None:
-        try:
-            answer = classify.decode_answer(frame.meta)
-            value = _value_of(answer, frame, exchange, loan)
-        except (ProtocolError, json.JSONDecodeError, UnicodeDecodeError, StopIteration) as error:
-            return classify.violated(str(error)), None, None
-        except _UnreadableError as error:
-            return Verdict(Status.ERROR, error.info, 1), answer, None
-        return classify.answered(answer), answer, value
+        return _answered(exchange, frame, limits, loan)
     if why is Close.VALUE_TOO_LARGE:
-        return classify.too_large(exchange.problem, limits.value_bytes, "value"), None, None
+        return Outcome(classify.too_large(exchange.problem, limits.value_bytes, "value"))
     if why is Close.OUTPUT_TOO_LARGE:
-        return classify.too_large(exchange.problem, limits.output_bytes, "output"), None, None
+        return Outcome(classify.too_large(exchange.problem, limits.output_bytes, "output"))
     if why is Close.VIOLATED:
-        return classify.violated(exchange.problem), None, None
-    link = exchange.link
+        return Outcome(classify.violated(exchange.problem))
+    return Outcome(_ended(exchange.link, limits))
+
+
+def _answered(exchange: Exchange, frame: Frame, limits: Limits, loan: Loan | None) -> Outcome:
+    try:
+        answer = classify.decode_answer(frame.meta)
+        body, found = classify.split_body(answer, frame.body)
+        if len(body) > limits.value_bytes:
+            return Outcome(classify.too_large(f"a value of {len(body)} bytes", limits.value_bytes, "value"))
+        value = _value_of(answer, body, exchange, loan)
+    except (ProtocolError, json.JSONDecodeError, UnicodeDecodeError, StopIteration) as error:
+        return Outcome(classify.violated(str(error)))
+    except _UnreadableError as error:
+        return Outcome(Verdict(Status.ERROR, error.info, 1), answer)
+    artifacts = tuple(Artifact(name, data) for name, data in found)
+    return Outcome(classify.answered(answer), answer, value, artifacts)
+
+
+def _ended(link: Link, limits: Limits) -> Verdict:
     if link.orphaned:
-        return classify.lost(ORPHANED), None, None
+        return classify.lost(ORPHANED)
+    if link.out_of_memory:
+        return classify.out_of_memory(limits.memory_bytes)
     if link.wait_status is None:
-        return classify.ended(None), None, None
+        return classify.ended(None)
     exit_code = os.waitstatus_to_exitcode(link.wait_status)
-    return classify.ended(exit_code, _signal_name(-exit_code)), None, None
+    if exit_code == -signal.SIGXCPU and limits.cpu_time is not None:
+        return classify.out_of_cpu(limits.cpu_time)
+    return classify.ended(exit_code, _signal_name(-exit_code))
 
 
 class _UnreadableError(Exception):
@@ -77,13 +104,13 @@ def _from_json(text: str) -> Any:
     return value
 
 
-def _value_of(answer: Answer, frame: Frame, exchange: Exchange, loan: Loan | None) -> Any:
-    if not frame.body:
+def _value_of(answer: Answer, body: Any, exchange: Exchange, loan: Loan | None) -> Any:
+    if not body:
         return None
     if loan is None or answer.shared is None:
-        return _from_json(str(frame.body, "ascii"))
+        return _from_json(str(body, "ascii"))
     try:
-        return loan.value(answer.shared, frame.body, exchange.fds)
+        return loan.value(answer.shared, body, exchange.fds)
     except ProtocolError:
         raise
     except Exception as error:  # unpickling runs the value's own methods
@@ -94,15 +121,14 @@ def result_of(
     job: Job,
     place: Place,
     started: float,
-    verdict: Verdict,
+    outcome: Outcome,
     *,
-    answer: Answer | None = None,
-    value: Any = None,
     exchange: Exchange | None = None,
     reason: str = "",
 ) -> Result:
     """All that is known of an execution."""
     now = time.monotonic()
+    verdict, answer = outcome.verdict, outcome.answer
     link = exchange.link if exchange is not None else None
     mode = job.request.mode
     return Result(
@@ -110,13 +136,16 @@ def result_of(
         status=verdict.status,
         mode=mode,
         environment=place.environment.name,
-        value=value,
+        value=outcome.value,
         text=answer.text if answer is not None else "",
         stdout=exchange.out.text() if exchange is not None else "",
         stderr=exchange.err.text() if exchange is not None else "",
         error=verdict.error,
         exit_code=verdict.exit_code,
         reason=reason,
+        artifacts=outcome.artifacts,
+        left_out=tuple(answer.left_out) if answer is not None else (),
+        isolation=place.isolation,
         timing=Timing(
             queue=job.leased_at - job.submitted_at,
             start=job.began_at - job.leased_at,

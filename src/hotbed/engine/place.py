@@ -8,9 +8,13 @@ import site
 from dataclasses import dataclass, field
 from typing import Any
 
-from hotbed.core.ids import EnvironmentId
+from hotbed.core.ids import ChildId, EnvironmentId
+from hotbed.engine import confinement
+from hotbed.engine.confinement import Confinement
+from hotbed.isolation import Tier
 from hotbed.model import Environment
 from hotbed.proc.control import Control
+from hotbed.proc.launch import Launcher
 
 RECHECK_S = 0.002  # no installation begins and ends within it; a look costs 5 us on every call
 LOG_TAIL = 8192  # bytes of a template's own output that its failure report may quote
@@ -56,15 +60,27 @@ class Template:
 
 @dataclass(slots=True)
 class Place:
-    """An environment, and whether it runs the user's own code or a stranger's."""
+    """An environment, and how code is confined in it: not at all if it is the caller's own."""
 
     id: EnvironmentId
     environment: Environment
-    own: bool
+    confinement: Confinement | None
+    tier: Tier | None = None
+    isolation: tuple[str, ...] = ()  # the tier and the mechanisms, as results tell them
     templates: dict[int, Template] = field(default_factory=dict)
     directories: dict[str, int] = field(default_factory=dict)
     checked_at: float = 0.0
     result_bytes: int = 0  # that the last shared result took: what to lend an arena for
+
+    @property
+    def own(self) -> bool:
+        """Whether it runs the caller's own code."""
+        return self.confinement is None
+
+    @property
+    def enclosed(self) -> bool:
+        """Whether its templates stand in a pid namespace of their own."""
+        return self.tier in (Tier.FULL, Tier.SHARED)
 
     @property
     def trusted(self) -> bool:
@@ -87,16 +103,46 @@ class Place:
                 return True
         return False
 
-    def setup(self, preload: tuple[str, ...], work_root: str) -> dict[str, Any]:
+    def work_directory(self, child: ChildId, engine_directory: str) -> str:
+        """The directory on the host that a child makes and that is to be removed; "" if none."""
+        if self.tier not in (Tier.LANDLOCK, Tier.LIMITS):
+            return ""
+        return os.path.join(confinement.work_root(self.environment, self.tier, engine_directory), str(child))
+
+    def setup(self, preload: tuple[str, ...], engine_directory: str) -> dict[str, Any]:
         """The message that makes a bare interpreter into this environment's; see bootstrap.Setup."""
         here = self.environment.python is None
         paths = os.environ.get("PYTHONPATH", "").split(os.pathsep) if self.own else []
+        place: dict[str, Any] = {"work_root": "", "cwd": os.getcwd() if self.own else "/", "sandbox": None}
+        if self.confinement is not None and self.tier is not None:
+            place = confinement.setup_fields(self.environment, self.confinement, self.tier, engine_directory)
         return {
             "preload": list(preload),
             "paths": [os.path.abspath(path) for path in paths if path],
             "user_site": here and bool(site.ENABLE_USER_SITE),
             "warmup": self.environment.warmup,
-            "work_root": "" if self.own else work_root,
-            "cwd": os.getcwd() if self.own else "/",
             "trusted": self.trusted,
+            **place,
         }
+
+    def start(self, launcher: Launcher, process_id: int, role: str, fds: list[int], cwd: str) -> None:
+        """Have the launcher start one of this place's interpreters.
+
+        Raises:
+            OSError: If the launcher is gone.
+        """
+        env, sandbox, user = dict(os.environ), None, None
+        if self.confinement is not None and self.tier is not None:
+            env = confinement.variables(self.environment, self.confinement, self.tier)
+            sandbox = confinement.enclosure(self.environment, self.confinement, self.tier)
+            user = confinement.user_outside(self.environment, self.tier)
+        launcher.start(
+            process_id,
+            role,
+            self.environment.executable,
+            fds,
+            env=env,
+            cwd=cwd,
+            sandbox=sandbox,
+            user=user,
+        )

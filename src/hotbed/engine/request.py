@@ -67,8 +67,13 @@ def run_request(
     env: Mapping[str, str] | None,
     seed: int | None,
     trusted: bool,
+    files: Mapping[str, Any] | None = None,
+    limits: Mapping[str, Any] | None = None,
 ) -> Request:
     """A request to run source text.
+
+    limits: what the child applies by itself, as fields of the request.
+
 
     Raises:
         RequestError: If a field is not what it must be.
@@ -88,8 +93,8 @@ def run_request(
     for name in inputs:
         if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
             raise RequestError(f"inputs holds the name {name!r}, which is no Python identifier")
-    payload = {"op": "run", "code": code}
-    return _request(payload, inputs, mode, own, env, seed, trusted, "", f"run, {len(code)} characters")
+    payload = {"op": "run", "code": code, **(limits or {})}
+    return _request(payload, inputs, mode, own, env, seed, trusted, "", f"run, {len(code)} characters", files)
 
 
 def call_request(
@@ -102,6 +107,8 @@ def call_request(
     env: Mapping[str, str] | None,
     seed: int | None,
     trusted: bool,
+    files: Mapping[str, Any] | None = None,
+    limits: Mapping[str, Any] | None = None,
 ) -> Request:
     """A request to call a function of a file: target is "FILE:FUNCTION".
 
@@ -111,14 +118,14 @@ def call_request(
     if not isinstance(target, str):
         raise RequestError(f"target must be 'FILE:FUNCTION', not {type(target).__name__}")
     file, function, label = _parse_target(target, "" if target[:1] == "/" else os.getcwd())
-    payload = {"op": "call", "file": file, "function": function, "positional": len(args)}
+    payload = {"op": "call", "file": file, "function": function, "positional": len(args), **(limits or {})}
     if not isinstance(kwargs, Mapping):
         raise RequestError(f"kwargs must be a dict of names and values, not {type(kwargs).__name__}")
     for name in kwargs:
         if not isinstance(name, str) or name.isdecimal():  # numbers are the positional ones
             raise RequestError(f"kwargs holds the name {name!r}, which no argument can have")
     inputs = {**{str(index): value for index, value in enumerate(args)}, **kwargs}
-    return _request(payload, inputs, mode, own, env, seed, trusted, file, label)
+    return _request(payload, inputs, mode, own, env, seed, trusted, file, label, files)
 
 
 @lru_cache(maxsize=1024)
@@ -147,6 +154,7 @@ def _request(
     trusted: bool,
     affinity: str,
     label: str,
+    files: Mapping[str, Any] | None,
 ) -> Request:
     common = {
         **payload,
@@ -157,6 +165,15 @@ def _request(
         return _pickled(common, inputs, mode, affinity, label)
     data, blobs, raw = _encode_inputs(inputs) if inputs else (b"", {}, b"")
     meta = {**common, "codec": "json", "inputs_bytes": len(data), "blobs": blobs}
+    if files:
+        if own:
+            raise RequestError(
+                "files are for isolated code, which has a work directory of its own; "
+                "with isolation='none' the code sees your files where they are"
+            )
+        meta["files"], raw = _files(files, raw)
+    elif "artifacts" in common:
+        meta["files"] = None
     body = data + raw
     if len(body) > REQUEST_LIMIT:
         raise RequestError(
@@ -204,6 +221,30 @@ def _split_bytes(inputs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, l
         else:
             plain[name] = value
     return plain, blobs, b"".join(parts)
+
+
+def _files(files: Mapping[str, Any], raw: bytes) -> tuple[dict[str, list[int]], bytes]:
+    """Where each file's bytes are, and the raw part of the body with them."""
+    if not isinstance(files, Mapping):
+        raise RequestError(f"files must be a dict of names and bytes, not {type(files).__name__}")
+    places: dict[str, list[int]] = {}
+    parts, at = [raw], len(raw)
+    for name, data in files.items():
+        if not isinstance(name, str) or not _is_relative(name):
+            raise RequestError(
+                f"files holds the name {name!r}; a name is relative, with '/' between its parts and no '..'"
+            )
+        part = data.encode() if isinstance(data, str) else data
+        if not isinstance(part, (bytes, bytearray, memoryview)):
+            raise RequestError(f"files[{name!r}] must be bytes or text, not {type(data).__name__}")
+        parts.append(bytes(part))
+        places[name] = [at, at + len(parts[-1])]
+        at += len(parts[-1])
+    return places, b"".join(parts)
+
+
+def _is_relative(name: str) -> bool:
+    return _fits_a_variable(name) and not any(part in ("", ".", "..") for part in name.split("/"))
 
 
 def _encode(plain: dict[str, Any]) -> bytes:

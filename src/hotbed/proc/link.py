@@ -14,6 +14,7 @@ import socket
 
 from hotbed.core.ids import ChildId
 from hotbed.proc.control import Control
+from hotbed.proc.slot import Slot
 
 
 class Link:
@@ -29,10 +30,12 @@ class Link:
         "nursery",
         "orphaned",
         "out",
+        "out_of_memory",
         "pid",
         "pidfd",
         "poll",
         "poll_channel",
+        "slot",
         "socket",
         "wait_status",
     )
@@ -67,6 +70,8 @@ class Link:
         self.pidfd: int | None = None
         self.ended = False  # the kernel says so, through the nursery
         self.wait_status: int | None = None
+        self.slot: Slot | None = None  # its cgroup; the dispatcher's
+        self.out_of_memory = False  # the kernel counted a kill for memory in its cgroup
         self.orphaned = False  # its nursery went down, and took it along
         self.damaged = False  # its streams are closed: fit for no further execution
         self.closed = False
@@ -77,7 +82,7 @@ class Link:
             os.close(fd)
         self.far_ends = []
 
-    def born(self, pid: int, pidfd: int | None) -> None:
+    def born(self, pid: int | None, pidfd: int | None) -> None:
         """The nursery has made the process."""
         if self.closed:
             if pidfd is not None:
@@ -114,3 +119,13 @@ class Link:
         if self.pidfd is not None:
             os.close(self.pidfd)
             self.pidfd = None
+
+
+def pid_of(pidfd: int) -> int | None:
+    """The pid, here, of a pidfd's process; None once it has been reaped."""
+    with open(f"/proc/self/fdinfo/{pidfd}", encoding="ascii") as file:
+        for line in file:
+            if line.startswith("Pid:"):
+                pid = int(line[4:])
+                return pid if pid > 0 else None
+    return None

@@ -9,7 +9,7 @@ import types
 from importlib import import_module
 
 PACKAGE = "_hotbed_seed"
-ROLES = ("launcher", "template", "interpreter")
+ROLES = ("launcher", "template", "interpreter", "proxy")
 
 
 def main() -> None:

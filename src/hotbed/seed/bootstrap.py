@@ -1,8 +1,8 @@
 """Makes a bare interpreter into the one that an environment describes.
 
-Law: the order is fixed: `site`, the preload list, a count of threads. What is to confine the
-process (nothing is yet) belongs before `site`: there is one thread then, and no package's .pth
-file has run code. A failure is reported with the package's own traceback, never swallowed.
+Law: the order is fixed: the sandbox, `site`, the preload list, a count of threads. Before `site`
+there is one thread, and no package's .pth file has run code. A failure is reported with the
+package's own traceback, never swallowed.
 """
 
 from __future__ import annotations
@@ -10,10 +10,14 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import kernel
+
+if TYPE_CHECKING:
+    from .sandbox.confine import Sandbox
 
 
 class Setup(NamedTuple):
@@ -26,6 +30,7 @@ class Setup(NamedTuple):
     work_root: str  # where each child makes its private work directory; "" keeps `cwd`
     cwd: str
     trusted: bool  # pickle and shared memory may be used with this environment
+    sandbox: dict[str, Any] | None  # see sandbox/profile.py
 
     @classmethod
     def of(cls, message: dict[str, Any]) -> Setup:
@@ -34,6 +39,23 @@ class Setup(NamedTuple):
 
 class BrokenError(Exception):
     """The environment cannot be made; the message holds the reason and the traceback."""
+
+
+def confine(setup: Setup, keep: Callable[[int], int] | None) -> Sandbox | None:
+    """Confine this process as its set-up says; None if it does not.
+
+    Raises:
+        BrokenError: If this interpreter or this host cannot.
+    """
+    if setup.sandbox is None:
+        return None
+    try:
+        from .sandbox.confine import Sandbox
+        from .sandbox.profile import Profile
+
+        return Sandbox(Profile.of(setup.sandbox), keep)
+    except (ImportError, OSError) as error:
+        raise BrokenError(f"its sandbox cannot be made: {error}") from None
 
 
 def become(setup: Setup) -> dict[str, Any]:

@@ -12,22 +12,52 @@ import contextlib
 import os
 import sys
 import tempfile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import bootstrap, capture, imports, kernel, perform, rehearse, reseed, wire
 from .bootstrap import Setup
+from .launcher import enter_groups
+
+if TYPE_CHECKING:
+    from .sandbox.confine import Sandbox
 
 _setup: Setup
+_sandbox: Sandbox | None = None
+_entered = False
 
 
-def prepare(setup: Setup) -> None:
+def prepare(setup: Setup, sandbox: Sandbox | None) -> None:
     """Do once, in the template, what every child would otherwise do for itself."""
-    global _setup
-    _setup = setup
+    global _setup, _sandbox
+    _setup, _sandbox = setup, sandbox
     capture.prepare()
     rehearse.prepare(setup.warmup, trusted=setup.trusted)
     imports.prepare()
-    perform.at_home(os.getcwd(), private=False)
+    perform.at_home(os.getcwd(), private=False)  # for the rehearsal; a child has its own
+
+
+def enter(setup: Setup, sandbox: Sandbox | None, process_id: int) -> None:
+    """Go to this process's own place: its directory, and into its sandbox for good.
+
+    A forked child does so after its template's imports. An interpreter has no template and does
+    so before any: a package's threads must not be left outside.
+
+    Raises:
+        OSError: If the host does not allow it.
+    """
+    global _entered
+    if sandbox is not None:
+        sandbox.mount()
+    directory = setup.cwd
+    if setup.work_root:
+        directory = os.path.join(setup.work_root, str(process_id))
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(directory, 0o700)
+        os.environ["TMPDIR"] = os.environ["HOME"] = directory
+    os.chdir(directory)
+    if sandbox is not None:
+        sandbox.confine(directory)
+    _entered = True
 
 
 def rehearse_in_template(threads: dict[str, list[str]]) -> None:
@@ -48,9 +78,21 @@ def rehearse_in_template(threads: dict[str, list[str]]) -> None:
         threads["the warm-up snippet"] = after
 
 
+def fork() -> tuple[int, int | None]:
+    """Fork a child: its pid and, in a sandbox, its guardian's; 0 in the child."""
+    return (os.fork(), None) if _sandbox is None else _sandbox.fork()
+
+
+def forget(process_id: int) -> None:
+    """In the template: a child has ended."""
+    if _sandbox is not None:
+        _sandbox.forget(process_id)
+
+
 def main(order: dict[str, Any], fds: list[int]) -> None:
-    """Live as a forked child on these descriptors: channel, stdout, stderr."""
-    channel_fd, out, err = fds
+    """Live as a forked child on these descriptors: channel, stdout, stderr, entrances of cgroups."""
+    channel_fd, out, err, *entrances = fds
+    enter_groups(entrances)
     os.setsid()
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
@@ -69,7 +111,13 @@ def live(channel: wire.Channel, order: dict[str, Any]) -> None:
         channel = shared.SharingChannel(channel.fd)
     end = os._exit  # user code may replace the module's
     kernel.adopt_orphans()  # a grandchild that outlives its parent is killed with us, not lost
-    _settle(order["id"])
+    try:
+        if not _entered:
+            enter(_setup, _sandbox, order["id"])
+    except OSError as error:
+        channel.send(wire.BROKEN, wire.encode({"error": f"its sandbox cannot be made: {error}"}))
+        end(70)
+    _settle()
     if order["rehearse"]:
         _rehearse(channel, order)
     reseed.from_system()
@@ -85,17 +133,9 @@ def live(channel: wire.Channel, order: dict[str, Any]) -> None:
     end(0)
 
 
-def _settle(process_id: int) -> None:
-    """Give this process its own place: directory, streams, and no exit hooks of the template."""
-    if _setup.work_root:
-        directory = os.path.join(_setup.work_root, str(process_id))
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(directory, 0o700)
-        os.environ["TMPDIR"] = directory
-    else:
-        directory = _setup.cwd
-    os.chdir(directory)
-    perform.at_home(directory, private=bool(_setup.work_root))
+def _settle() -> None:
+    """Give this process its own streams and home, and no exit hooks of the template."""
+    perform.at_home(os.getcwd(), private=bool(_setup.work_root) or _setup.sandbox is not None)
     tempfile.tempdir = None
     # Exit hooks of preloaded packages belong to the template's life: one of them may remove
     # a directory that its siblings still use.

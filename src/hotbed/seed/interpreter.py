@@ -23,9 +23,11 @@ def main() -> None:
     message = wire.decode(frame.meta)
     setup = bootstrap.Setup.of(message["setup"])
     try:
+        sandbox = bootstrap.confine(setup, None)
+        child.enter(setup, sandbox, message["order"]["id"])
         report = bootstrap.become(setup)
-        child.prepare(setup)
-    except bootstrap.BrokenError as error:
+        child.prepare(setup, sandbox)
+    except (bootstrap.BrokenError, OSError) as error:
         channel.send(wire.BROKEN, wire.encode({"error": str(error)}))
         return
     end = os._exit  # user code may replace the module's

@@ -1,7 +1,8 @@
-"""What the kernel offers and the standard library does not: prctl, and a process's children."""
+"""What the kernel offers and the standard library does not: raw system calls, prctl, children."""
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from typing import Any
@@ -11,14 +12,49 @@ PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NAME = 15
 
 _prctl: Any
+_syscall: Any
 try:
     import ctypes
 
-    _prctl = ctypes.CDLL(None, use_errno=True).prctl
+    _libc = ctypes.CDLL(None, use_errno=True)
+    _prctl = _libc.prctl
     _prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
     _prctl.restype = ctypes.c_int
+    _syscall = _libc.syscall
+    _syscall.argtypes = (ctypes.c_long,) * 7
+    _syscall.restype = ctypes.c_long
 except (ImportError, OSError, AttributeError):  # an interpreter built without libffi
-    _prctl = None
+    _prctl = _syscall = None
+
+
+def syscall(number: int, *arguments: int) -> int:
+    """Make a system call by its number; pointers are passed as addresses.
+
+    Raises:
+        OSError: With the kernel's errno; ENOSYS where this interpreter cannot call at all.
+    """
+    if _syscall is None:
+        raise OSError(errno.ENOSYS, "this interpreter was built without ctypes")
+    result: int = _syscall(number, *arguments, *(0,) * (6 - len(arguments)))
+    if result == -1:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return result
+
+
+def prctl(option: int, *arguments: int) -> int:
+    """Call prctl.
+
+    Raises:
+        OSError: With the kernel's errno.
+    """
+    if _prctl is None:
+        raise OSError(errno.ENOSYS, "this interpreter was built without ctypes")
+    result: int = _prctl(option, *arguments, *(0,) * (4 - len(arguments)))
+    if result == -1:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return result
 
 
 def die_with_parent(parent: int) -> None:
@@ -31,6 +67,21 @@ def die_with_parent(parent: int) -> None:
         _prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(0)
+
+
+def set_parent_death_signal() -> None:
+    """Have the kernel kill this process when the thread that made it ends.
+
+    A change of user or of capabilities takes it back: it comes after them.
+    """
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def close_all_but(fd: int) -> None:
+    """Close every other descriptor of this process."""
+    limit = 1 << 20
+    os.closerange(0, fd)
+    os.closerange(fd + 1, limit)  # one close_range call where the kernel has it
 
 
 def adopt_orphans() -> None:

@@ -10,6 +10,9 @@ thread, no signal handler, nothing but descriptors to wait for:
 
 A process whose parent died is adopted here (subreaper). What appears among our children and
 was not made by us is such an orphan: its execution is over, so it is killed.
+
+A process in a sandbox has a guardian, the first process of its pid namespace. The two end together,
+and only when both have is the end told: then nothing that ran inside is left.
 """
 
 from __future__ import annotations
@@ -22,7 +25,8 @@ import select
 import signal
 import socket
 import time
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
 from . import kernel, wire
 
@@ -33,10 +37,34 @@ ORPHAN = 0  # the id of a process that we adopted rather than made
 LAST_REAP_S = 1.0  # a killed process that has not died by then sits in an uninterruptible call
 
 
-class Make(Protocol):
-    """Makes the process an order asks for, and returns its pid. Owns the order's descriptors."""
+class Born(NamedTuple):
+    """A process that was made, and the one whose death is the death of all that it starts.
 
-    def __call__(self, nursery: Nursery, order: dict[str, Any], fds: list[int]) -> int: ...
+    `fds` go to the engine with the news, and are closed here.
+    """
+
+    pid: int
+    guardian: int | None = None
+    fds: tuple[int, ...] = ()
+
+
+class Make(Protocol):
+    """Makes the process an order asks for. Its descriptors are the nursery's to close."""
+
+    def __call__(self, nursery: Nursery, order: dict[str, Any], fds: list[int]) -> Born: ...
+
+
+class _Made:
+    """One process in the books; `left` are the pidfds of those of its two that have not ended."""
+
+    __slots__ = ("id", "left", "pids", "process", "status")
+
+    def __init__(self, process_id: int, born: Born) -> None:
+        self.id = process_id
+        self.pids = {pid for pid in (born.pid, born.guardian) if pid is not None}
+        self.left: list[int] = []  # the guardian's first: to kill it is to kill both
+        self.process = -1  # the pidfd of the process itself
+        self.status = 0
 
 
 def to_private(fd: int) -> int:
@@ -51,22 +79,31 @@ def to_private(fd: int) -> int:
 class Nursery:
     """Makes processes on order until the engine is gone or asks for an end."""
 
-    def __init__(self, control_fd: int, engine_pidfd: int, make: Make) -> None:
+    def __init__(
+        self, control_fd: int, engine_pidfd: int, make: Make, forget: Callable[[int], None] = lambda _id: None
+    ) -> None:
+        """`forget` is told the id of each process that has ended, before the engine is."""
         self.pid = os.getpid()
-        self._make = make
+        self._make, self._forget = make, forget
         self.engine_fd = to_private(engine_pidfd)
         self._control = socket.socket(fileno=to_private(control_fd))
         epoll = select.epoll()
         self._epoll = select.epoll.fromfd(fcntl.fcntl(epoll.fileno(), fcntl.F_DUPFD_CLOEXEC, self.engine_fd))
         epoll.close()
-        self._made: dict[int, tuple[int, int]] = {}  # pidfd -> id, pid
-        self._pidfds: dict[int, int] = {}  # id -> pidfd
+        self._made: dict[int, _Made] = {}  # by the pidfds of its processes
+        self._by_id: dict[int, _Made] = {}
         self._lowest = min(self.engine_fd, self._control.fileno(), self._epoll.fileno())
         self._highest = max(self.engine_fd, self._control.fileno(), self._epoll.fileno())
         self._retiring = False
         self._epoll.register(self._control, select.EPOLLIN)
         self._epoll.register(self.engine_fd, select.EPOLLIN)
         kernel.adopt_orphans()
+
+    def keep(self, fd: int) -> int:
+        """Take a descriptor that children must not have: its new number."""
+        moved = to_private(fd)
+        self._highest = max(self._highest, moved)
+        return moved
 
     def drop_in_child(self) -> None:
         """Close every descriptor of the nursery; for the first line of a forked child."""
@@ -121,9 +158,9 @@ class Nursery:
             if order["op"] == "make":
                 self._give_birth(order, fds)
             elif order["op"] == "kill":
-                pidfd = self._pidfds.get(order["id"])
-                if pidfd is not None:
-                    kill(pidfd)
+                made = self._by_id.get(order["id"])
+                if made is not None:
+                    kill(made.left[0])
             elif order["op"] == "retire":
                 self._retiring = True
             else:
@@ -131,40 +168,52 @@ class Nursery:
 
     def _give_birth(self, order: dict[str, Any], fds: list[int]) -> None:
         try:
-            pid = self._make(self, order, fds)
-            pidfd = self._watch(pid, order["id"])
-        except OSError as error:  # EAGAIN: out of processes; ENOMEM; EMFILE
+            born = self._make(self, order, fds)
+            made = self._watch(order["id"], born)
+        except OSError as error:  # EAGAIN: out of processes; ENOMEM; EMFILE; or no sandbox here
             self.tell({"op": "failed", "id": order["id"], "error": f"{type(error).__name__}: {error}"})
             return
         finally:
             for fd in fds:
                 os.close(fd)
-        self.tell({"op": "made", "id": order["id"], "pid": pid}, [pidfd])
+        self.tell({"op": "made", "id": order["id"], "pid": born.pid}, [made.process, *born.fds])
+        for fd in born.fds:
+            os.close(fd)
 
-    def _watch(self, pid: int, process_id: int) -> int:
-        pidfd = to_private(os.pidfd_open(pid))
-        self._highest = max(self._highest, pidfd)
-        self._made[pidfd] = (process_id, pid)
+    def _watch(self, process_id: int, born: Born) -> _Made:
+        made = _Made(process_id, born)
+        for pid in (born.guardian, born.pid):
+            if pid is not None:
+                made.process = self.keep(os.pidfd_open(pid))
+                made.left.append(made.process)
+                self._made[made.process] = made
+                self._epoll.register(made.process, select.EPOLLIN)
         if process_id != ORPHAN:
-            self._pidfds[process_id] = pidfd
-        self._epoll.register(pidfd, select.EPOLLIN)
-        return pidfd
+            self._by_id[process_id] = made
+        return made
 
     def _reap(self, pidfd: int) -> None:
-        process_id, pid = self._made.pop(pidfd)
-        _pid, status = os.waitpid(pid, 0)
+        made = self._made.pop(pidfd)
+        with contextlib.suppress(ChildProcessError):  # a template's guardians are another's children
+            ended = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+            if pidfd == made.process and ended is not None:
+                made.status = _wait_status(ended)
         self._epoll.unregister(pidfd)
         os.close(pidfd)
-        if process_id != ORPHAN:
-            del self._pidfds[process_id]
-            self.tell({"op": "ended", "id": process_id, "status": status})
+        made.left.remove(pidfd)
+        if made.left:
+            kill(made.left[0])
+        elif made.id != ORPHAN:
+            del self._by_id[made.id]
+            self._forget(made.id)
+            self.tell({"op": "ended", "id": made.id, "status": made.status})
         self._kill_orphans()
 
     def _kill_orphans(self) -> None:
-        known = {pid for _id, pid in self._made.values()}
+        known = {pid for made in self._made.values() for pid in made.pids}
         for pid in kernel.children_of_self():
             if pid not in known:
-                kill(self._watch(pid, ORPHAN))
+                kill(self._watch(ORPHAN, Born(pid)).process)
 
     def _end_all(self) -> None:
         """Kill what is left and reap it: killing a process may hand us its children."""
@@ -178,6 +227,13 @@ class Nursery:
                     self._reap(fd)
                 else:
                     self._epoll.unregister(fd)
+
+
+def _wait_status(ended: os.waitid_result) -> int:
+    """The status as `wait` gives it, of what `waitid` tells in two numbers."""
+    if ended.si_code == os.CLD_EXITED:
+        return ended.si_status << 8
+    return ended.si_status | (0x80 if ended.si_code == os.CLD_DUMPED else 0)
 
 
 def kill(pidfd: int) -> None:

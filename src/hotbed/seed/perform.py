@@ -15,7 +15,8 @@ import time
 import types
 from typing import Any, Protocol
 
-from . import call, capture, imports, report, reseed, run, values, wire
+from . import call, capture, files, imports, report, reseed, run, values, wire
+from .sandbox import rlimits
 
 Outcome = run.Outcome
 _perf_counter = time.perf_counter
@@ -88,6 +89,13 @@ def perform(
     if request["seed"] is not None:
         reseed.from_number(request["seed"])
     capture.install()
+    limit_artifacts: int | None = request.get("artifacts")
+    if limit_artifacts is not None:
+        if request["files"]:
+            files.write(request["files"], memoryview(body)[request["inputs_bytes"] :])
+        marks = files.marks(_home)
+    if "rlimits" in request:
+        _limit(request["rlimits"], persistent=persistent)
     imports.begin()
     started = _perf_counter()
     try:
@@ -99,6 +107,12 @@ def perform(
     elapsed_s = _perf_counter() - started
     import_s, named = imports.seen()
     meta, value = _encode(outcome, codec)
+    if limit_artifacts is not None:
+        fields, tail = files.answer_parts(files.collect(_home, marks, limit_artifacts))
+        meta.update(fields)
+        if tail:
+            meta["value_bytes"] = len(value)
+            value += tail
     capture.flush()
     after = _getrusage(resource.RUSAGE_SELF)
     meta["import_s"] = import_s
@@ -113,6 +127,20 @@ def perform(
         if request["seed"] is not None:
             reseed.forget()
     return meta, value
+
+
+def _limit(fields: dict[str, Any], *, persistent: bool) -> None:
+    """Put this execution's limits on the process; on a worker those of its first one, for good."""
+    cpu_s, data = fields["cpu_s"], fields["data"]
+    rlimits.apply(
+        rlimits.Rlimits(
+            cpu_s=None if cpu_s is None or persistent else rlimits.cpu_allowance(cpu_s),
+            processes=fields["processes"],
+            open_files=fields["open_files"],
+            file_size=fields["file_size"],
+            data=None if data is None else rlimits.data_allowance(data),
+        )
+    )
 
 
 def _attempt(request: dict[str, Any], body: Any, codec: Codec) -> Outcome:

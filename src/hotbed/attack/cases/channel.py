@@ -1,0 +1,403 @@
+"""Playing with the descriptors on which the engine listens, and with its code in the process.
+
+A program may say of its own value what it likes: whatever it sends is its own answer. What must not
+happen is that the engine hangs, grows, takes a foreign answer, or says what only it may say.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from hotbed.attack.case import Case, Group
+from hotbed.attack.guards import Guard
+from hotbed.model import ErrorKind, Status
+
+_case = partial(Case, group=Group.CHANNEL, needs=(Guard.ENGINE,))
+_SOON = {"timeout": 0.3}
+_ITS_OWN = (Status.OK, Status.ERROR, Status.CRASHED)  # its own answer, or none
+# What code may be blamed for. The others are the engine's words: that the process was lost, ran late
+# or was cancelled is for the engine to say.
+_BLAME = (
+    ErrorKind.RAISED,
+    ErrorKind.REQUEST,
+    ErrorKind.NOT_SERIALIZABLE,
+    ErrorKind.OUTPUT_TOO_LARGE,
+    ErrorKind.CRASHED,
+)
+
+CASES = (
+    _case(
+        name="write-garbage-everywhere",
+        law="Garbage on every descriptor is a crash at most.",
+        ends=_ITS_OWN,
+        kinds=_BLAME,
+        code="""
+            for fd in range(64):
+                with contextlib.suppress(OSError):
+                    os.write(fd, os.urandom(512))
+            result = "held"
+        """,
+    ),
+    _case(
+        name="close-everything",
+        law="Without a descriptor it can only crash.",
+        ends=(Status.CRASHED,),
+        code="""
+            os.closerange(0, 4096)
+            hold()
+        """,
+    ),
+    _case(
+        name="put-other-files-in-their-place",
+        law="Other files under the numbers of its descriptors mislead nobody.",
+        ends=(Status.CRASHED,),
+        code="""
+            null = os.open("/dev/null", os.O_RDWR)
+            for fd in range(64):
+                if fd != null:
+                    os.dup2(null, fd)
+            result = "held"
+        """,
+    ),
+    _case(
+        name="half-a-message",
+        law="A message that never ends ends at the time limit.",
+        limits=_SOON,
+        ends=(Status.TIMEOUT, Status.CRASHED),
+        code="""
+            os.write(channel(), answer()[:20])
+            hold()
+        """,
+    ),
+    _case(
+        name="half-a-message-and-the-end",
+        law="A message that is cut off is no answer.",
+        ends=(Status.CRASHED,),
+        code="""
+            os.write(channel(), answer()[:-3])
+            os._exit(0)
+        """,
+    ),
+    _case(
+        name="one-byte-at-a-time",
+        law="A message in single bytes is read as one.",
+        ends=_ITS_OWN,
+        kinds=_BLAME,
+        code="""
+            for byte in answer():
+                os.write(channel(), bytes([byte]))
+            hold()
+        """,
+    ),
+    _case(
+        name="announce-a-giant-body",
+        law="No memory is set aside for a message because it says that it is large.",
+        ends=(Status.ERROR, Status.CRASHED),
+        code="""
+            os.write(channel(), frame(ANSWER, b"{}", body_size=1 << 60))
+            hold()
+        """,
+    ),
+    _case(
+        name="announce-a-giant-head",
+        law="The head of a message has a limit too.",
+        ends=(Status.ERROR, Status.CRASHED),
+        code="""
+            os.write(channel(), frame(ANSWER, b"{}", meta_size=(1 << 32) - 1))
+            hold()
+        """,
+    ),
+    _case(
+        name="send-every-kind-of-message",
+        law="Messages of other and unknown kinds are a breach of the protocol.",
+        limits=_SOON,
+        ends=(Status.CRASHED, Status.TIMEOUT),
+        code="""
+            for kind in [*range(18), *range(19, 256)]:
+                with contextlib.suppress(OSError):
+                    os.write(channel(), frame(kind, b"{}"))
+            hold()
+        """,
+    ),
+    _case(
+        name="answer-twice",
+        law="A second answer is not taken for that of the next execution.",
+        ends=_ITS_OWN,
+        kinds=_BLAME,
+        code="""
+            os.write(channel(), answer() + answer(b'"escaped: the second answer"'))
+            result = "held"
+        """,
+    ),
+    _case(
+        name="answer-and-go-on",
+        law="What has answered does not run on.",
+        ends=_ITS_OWN,
+        kinds=_BLAME,
+        code="""
+            os.write(channel(), answer())
+            while True:
+                pass
+        """,
+    ),
+    _case(
+        name="answer-from-a-copy",
+        law="A forked copy that runs to the end answers nothing.",
+        code="""
+            pid = os.fork()
+            if pid:
+                os.waitpid(pid, 0)
+            result = "held" if pid else "escaped: the copy answered"
+        """,
+    ),
+    _case(
+        name="answer-from-many-copies",
+        law="Answers that copies write at the same time are one answer at most.",
+        ends=_ITS_OWN,
+        kinds=_BLAME,
+        code="""
+            def write():
+                for _ in range(50):
+                    os.write(channel(), answer())
+            pids = [child(write) for _ in range(8)]
+            hold()
+        """,
+    ),
+    _case(
+        name="send-descriptors",
+        law="Descriptors sent along with an answer do not stay open in the engine.",
+        ends=_ITS_OWN,
+        kinds=_BLAME,
+        code="""
+            with socket.socket(fileno=os.dup(channel())) as far:
+                for byte in answer():
+                    socket.send_fds(far, [bytes([byte])], [0] * 8)
+            hold()
+        """,
+    ),
+    _case(
+        name="send-other-ancillary-data",
+        law="Credentials and unknown ancillary data are no reason to stumble.",
+        ends=_ITS_OWN,
+        kinds=_BLAME,
+        code="""
+            SCM_CREDENTIALS = 2
+            who = struct.pack("iII", os.getpid(), os.getuid(), os.getgid())
+            with socket.socket(fileno=os.dup(channel())) as far:
+                with contextlib.suppress(OSError):
+                    far.sendmsg([answer()], [(socket.SOL_SOCKET, SCM_CREDENTIALS, who)])
+            result = "held"
+        """,
+    ),
+    _case(
+        name="shut-the-channel-down",
+        law="A channel that is shut but not closed is no reason to wait.",
+        ends=(Status.CRASHED,),
+        kinds=_BLAME,
+        code="""
+            with socket.socket(fileno=os.dup(channel())) as far:
+                far.shutdown(socket.SHUT_RDWR)
+            result = "held"
+        """,
+    ),
+    _case(
+        name="never-read",
+        law="A channel that is not emptied does not block the engine.",
+        limits=_SOON,
+        ends=(Status.TIMEOUT,),
+        code="""
+            with socket.socket(fileno=os.dup(channel())) as far:
+                far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+                far.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+            hold()
+        """,
+    ),
+    # ── lies in the head of an answer ──
+    _case(
+        name="blame-the-engine",
+        law="An answer cannot say what only the engine says: lost, timed out, out of memory, cancelled.",
+        ends=_ITS_OWN,
+        kinds=_BLAME,
+        code="""
+            error = {"kind": "lost", "name": "ChildLostError", "message": "x", "traceback": "", "frames": []}
+            os.write(channel(), answer(b"", status="error", error=error, exit_code=1))
+            hold()
+        """,
+    ),
+    _case(
+        name="claim-a-time-out",
+        law="An answer cannot say that it came too late.",
+        ends=_ITS_OWN,
+        kinds=_BLAME,
+        code="""
+            error = {"kind": "timeout", "name": "TimeoutError", "message": "x", "traceback": "", "frames": []}
+            os.write(channel(), answer(b"", status="timeout", error=error, exit_code=0))
+            hold()
+        """,
+    ),
+    _case(
+        name="send-impossible-numbers",
+        law="Figures that no process can have do not break the engine's arithmetic.",
+        ends=_ITS_OWN,
+        kinds=_BLAME,
+        code="""
+            head = json.dumps({**META, "cpu_s": 1e308, "run_s": -1e308, "peak_bytes": -1, "exit_code": 1 << 62})
+            os.write(channel(), frame(ANSWER, head.encode(), b'"held"'))
+            hold()
+        """,
+    ),
+    _case(
+        name="send-a-head-of-other-types",
+        law="A head whose fields are of other types is a breach of the protocol.",
+        ends=(Status.CRASHED,),
+        kinds=_BLAME,
+        code="""
+            os.write(channel(), answer(status=[], error="x", imports={"a": 1}, cpu_s="NaN", text=None))
+            hold()
+        """,
+    ),
+    _case(
+        name="send-a-deep-head",
+        law="A head nested a hundred thousand deep is a breach of the protocol.",
+        ends=(Status.CRASHED, Status.ERROR),
+        kinds=_BLAME,
+        code="""
+            os.write(channel(), frame(ANSWER, b"[" * 100_000))
+            hold()
+        """,
+    ),
+    _case(
+        name="name-modules-to-import",
+        law="Modules that it claims to have imported are not imported elsewhere as they are named.",
+        ends=_ITS_OWN,
+        kinds=_BLAME,
+        code="""
+            names = ["os; raise SystemExit", "../../x", host["directory"], "antigravity", "x" * 1000, "\\0"]
+            os.write(channel(), answer(imports=names))
+            hold()
+        """,
+    ),
+    # ── lies in its body ──
+    _case(
+        name="send-a-deep-value",
+        law="A value nested a hundred thousand deep is an error, not the end of the engine's stack.",
+        ends=(Status.CRASHED, Status.ERROR),
+        kinds=_BLAME,
+        code="""
+            os.write(channel(), answer(b"[" * 100_000 + b"]" * 100_000))
+            hold()
+        """,
+    ),
+    _case(
+        name="send-a-number-of-a-million-digits",
+        law="A number that takes long to read is not read.",
+        ends=(Status.CRASHED, Status.ERROR),
+        kinds=_BLAME,
+        code="""
+            os.write(channel(), answer(b"1" * 900_000))
+            hold()
+        """,
+    ),
+    _case(
+        name="send-no-json",
+        law="A body that is no JSON, or more than one, is a breach of the protocol.",
+        ends=(Status.CRASHED, Status.ERROR),
+        kinds=_BLAME,
+        code="""
+            bodies = [b"{", b'"a" "b"', b"\\xff\\xfe", b"[1,]", b"nul", b'"\\n"', b"1e", b"\\0"]
+            os.write(channel(), answer(bodies[os.getpid() % len(bodies)]))
+            hold()
+        """,
+    ),
+    _case(
+        name="send-a-pickle",
+        law="No object is built of what a stranger's code sent.",
+        ends=(Status.CRASHED, Status.ERROR),
+        kinds=_BLAME,
+        code="""
+            import pickle
+            class Bomb:
+                def __reduce__(self):
+                    return exec, (f"open({host['open_file']!r}, 'a').write('x')",)
+            os.write(channel(), answer(pickle.dumps(Bomb()), shared={"layout": [[0, 1]], "new": True, "kept": True}))
+            hold()
+        """,
+    ),
+    # ── the engine's own code in its process ──
+    _case(
+        name="rewrite-the-code-that-answers",
+        law="Functions of the engine's code, replaced in its own process, forge its own answer at most.",
+        ends=(*_ITS_OWN, Status.TIMEOUT),
+        kinds=(*_BLAME, ErrorKind.TIMEOUT),
+        limits=_SOON,
+        code="""
+            import types
+            found = 0
+            for thing in gc.get_objects():
+                if isinstance(thing, types.FunctionType) and "/seed/" in thing.__code__.co_filename:
+                    with contextlib.suppress(Exception):
+                        thing.__code__ = (lambda *a, **k: b"garbage").__code__
+                        found += 1
+            result = "held"
+        """,
+    ),
+    _case(
+        name="rewrite-the-modules-that-answer",
+        law="Attributes of the engine's modules, replaced in its own process, mislead it at most itself.",
+        ends=(*_ITS_OWN, Status.TIMEOUT),
+        kinds=(*_BLAME, ErrorKind.TIMEOUT),
+        limits=_SOON,
+        code="""
+            for module in list(sys.modules.values()):
+                if "/seed/" in (getattr(module, "__file__", None) or ""):
+                    for name in [name for name in vars(module) if not name.startswith("__")]:
+                        setattr(module, name, None)
+            result = "held"
+        """,
+    ),
+    _case(
+        name="change-the-answers-status",
+        law="An execution that raised cannot end as anything that did not happen to it.",
+        ends=_ITS_OWN,
+        kinds=_BLAME,
+        code="""
+            for module in list(sys.modules.values()):
+                if "/seed/" in (getattr(module, "__file__", None) or "") and hasattr(module, "encode"):
+                    def lie(meta, encode=module.encode):
+                        return encode({**meta, "status": "rejected"})
+                    module.encode = lie
+            raise ValueError("x")
+        """,
+    ),
+    _case(
+        name="answer-from-a-frame-above",
+        law="Variables of the frames that called it, changed from below, mislead it at most itself.",
+        ends=(*_ITS_OWN, Status.TIMEOUT),
+        kinds=(*_BLAME, ErrorKind.TIMEOUT),
+        limits=_SOON,
+        code="""
+            frame_above = sys._getframe()
+            while frame_above := frame_above.f_back:
+                frame_above.f_trace = lambda *a: 1 / 0
+                for value in list(frame_above.f_locals.values()):
+                    if isinstance(value, dict) and "codec" in value:
+                        value.clear()
+            sys.settrace(lambda *a: None)
+            result = "held"
+        """,
+    ),
+    _case(
+        name="make-streams-not-block",
+        law="Streams and channel switched to non-blocking lose nothing of others.",
+        ends=_ITS_OWN,
+        kinds=_BLAME,
+        code="""
+            for fd in (0, 1, 2, channel()):
+                os.set_blocking(fd, False)
+            with contextlib.suppress(BlockingIOError):
+                for _ in range(20):
+                    os.write(1, b"x" * 8192)
+            result = ["held"] * 50_000
+        """,
+    ),
+)

@@ -1,0 +1,178 @@
+"""Confines a process: once per template what all its children share, the rest in each child.
+
+The order matters. In the template, before any package's code runs: capabilities down to the one that
+makes namespaces, the Landlock ruleset and the seccomp program made ready. In a child, before it
+rehearses: its cgroup, its mounts, Landlock, no capability, seccomp last, since it forbids all of the
+above. Landlock, capabilities and seccomp hold for one thread and what it starts: a child that has a
+second one by then is refused.
+
+Law: a step that fails ends the process. What `mechanisms` names has been applied.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import platform
+import signal
+import socket
+from collections.abc import Callable
+
+from ..launcher import GUARDIAN_FD, remove_tree
+from ..proxy import PROXY_PORT
+from . import enclosure, landlock, namespaces, privileges, root, seccomp
+from .namespaces import StepError, step
+from .profile import BOX, PARENT, WORK, Profile
+
+WRITABLE_FILES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+SHARERS = 4  # in tier shared all children write to one file system: as large as for so many
+_SOCKETS = {"none": "none", "proxy": "tcp", "host": "all"}
+
+
+class Sandbox:
+    """One template's or interpreter's sandbox: made before `site`, applied to each child."""
+
+    def __init__(self, profile: Profile, keep: Callable[[int], int] | None) -> None:
+        """Confine this process as far as its children still need its rights, and prepare them.
+
+        `keep` takes descriptors that children must not have; None in an interpreter, which
+        makes no children.
+
+        Raises:
+            StepError: If this host does not allow it.
+        """
+        self.profile = profile
+        self.mechanisms: list[str] = []
+        self._guardian: socket.socket | None = None
+        self._own_pids = self._ruleset = -1
+        self._base_rules = {"readable": profile.readable, "writable": profile.writable}
+        if profile.enclosed:
+            guardian = os.dup(GUARDIAN_FD)
+            os.close(GUARDIAN_FD)
+            if keep is None:
+                os.close(guardian)
+            else:
+                self._guardian = socket.socket(fileno=keep(guardian))
+                with step("open its pid namespace"):
+                    self._own_pids = keep(os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC))
+            # In tier shared each child may write below its own directory only.
+            base = [PARENT] if profile.tier == "full" else []
+            self._base_rules = {"readable": ["/"], "writable": [*base, *profile.writable]}
+            self.mechanisms += ["user-ns", "mount-ns", "pid-ns", "ipc-ns", "uts-ns", "cgroup-ns"]
+            if profile.network != "host":
+                self.mechanisms.append("net-ns")
+        if profile.user is not None:
+            self.mechanisms.append("unprivileged-uid")
+        with step("give up capabilities"):
+            kept = {privileges.CAP_SYS_ADMIN} if profile.enclosed else set()
+            privileges.set_capabilities(frozenset(kept))
+        with step("forbid new privileges"):
+            privileges.forbid_new()
+        self.mechanisms += ["no-new-privs", "no-capabilities", "rlimits"]
+        self.abi = min(profile.landlock, landlock.abi())
+        if self.abi and profile.tier != "limits":
+            self.mechanisms.append("landlock")
+            self.mechanisms += ["landlock-tcp"] * (self.abi >= 4 and profile.network != "host")
+            self.mechanisms += ["landlock-scopes"] * (self.abi >= 6)
+        elif profile.tier in ("landlock", "shared"):
+            raise StepError("look for Landlock", OSError(errno.ENOSYS, "this kernel does not offer it"))
+        if profile.tier == "full" and self.abi:
+            self._ruleset = self._rules([])
+        elif profile.tier == "shared" and keep is not None:
+            root.mount_box(profile.disk_bytes * SHARERS)
+        elif profile.tier == "landlock":
+            own = self._rules([profile.work_root])
+            with step("enforce Landlock"):
+                landlock.enforce(own)
+            os.close(own)
+        self._program = seccomp.prepare(
+            seccomp.program(platform.machine(), sockets=_SOCKETS[profile.network], unix=profile.enclosed)
+        )
+        self.mechanisms.append("seccomp")
+
+    def _rules(self, own: list[str]) -> int:
+        with step("make a Landlock ruleset"):
+            return landlock.prepare(
+                self.abi,
+                readable=self._base_rules["readable"],
+                writable=[*self._base_rules["writable"], *own],
+                writable_files=[path for path in WRITABLE_FILES if os.path.exists(path)],
+                connect={"none": [], "proxy": [PROXY_PORT], "host": None}[self.profile.network],
+            )
+
+    def fork(self) -> tuple[int, int | None]:
+        """Fork a child into a pid namespace of its own: its pid and its guardian's; 0 in the child."""
+        if self.profile.tier != "full" or self._guardian is None:
+            return os.fork(), None
+        guardian = enclosure.ask_guardian(self._guardian)
+        pidfd = os.pidfd_open(guardian)
+        try:
+            with step("enter a pid namespace"):
+                namespaces.enter(pidfd, namespaces.NEW_PID)
+        finally:
+            os.close(pidfd)
+        pid = -1
+        try:
+            pid = os.fork()
+        finally:
+            if pid != 0:
+                namespaces.enter(self._own_pids, namespaces.NEW_PID)
+        return pid, guardian
+
+    def forget(self, process_id: int) -> None:
+        """A child has ended: what it left where its siblings are is removed."""
+        if self.profile.tier == "shared":
+            with contextlib.suppress(OSError):
+                remove_tree(os.path.join(BOX, str(process_id)))
+
+    def try_child(self) -> None:
+        """Confine a throw-away child as all others will be.
+
+        Raises:
+            StepError: With the step that fails there.
+        """
+        reader, writer = os.pipe()
+        pid, guardian = self.fork()
+        if pid == 0:
+            words = "an unknown step fails"
+            try:
+                self.mount()
+                self.confine(self.profile.work_root or WORK)
+                words = ""
+            except BaseException as error:
+                words = str(error)
+            finally:
+                os.write(writer, words.encode("utf-8", "replace"))
+                os._exit(0)
+        os.close(writer)
+        with open(reader, encoding="utf-8") as file:
+            words = file.read()
+        os.waitpid(pid, 0)
+        if guardian is not None:
+            os.kill(guardian, signal.SIGKILL)
+        if words:
+            raise StepError("try a child", OSError(0, words))
+
+    def mount(self) -> None:
+        """In a child, or an interpreter of its own: the private file system."""
+        if self.profile.tier == "full":
+            if self._guardian is not None:
+                with step("make a mount namespace"):
+                    namespaces.unshare(namespaces.NEW_MOUNT)
+                root.mount_proc("/proc")
+            root.mount_box(self.profile.disk_bytes)
+
+    def confine(self, own_directory: str) -> None:
+        """In a child: give up for good what its code must not have."""
+        if len(os.listdir("/proc/self/task")) != 1:
+            raise StepError("count threads", OSError(0, "a package started one in the child"))
+        if "landlock" in self.mechanisms:
+            ruleset = self._ruleset if self._ruleset >= 0 else self._rules([own_directory])
+            with step("enforce Landlock"):
+                landlock.enforce(ruleset)
+            os.close(ruleset)
+        with step("give up all capabilities"):
+            privileges.set_capabilities(frozenset())
+        with step("load the seccomp filter"):
+            seccomp.load(self._program)
