@@ -40,3 +40,7 @@ class Mechanism(StrEnum):
     PIDS_CGROUP = "pids-cgroup"  # the number of its processes and threads
     CPU_CGROUP = "cpu-cgroup"  # its share of the cores
     PROXY = "proxy"  # network: only to the hosts allowed, through a proxy of the engine
+
+
+class IsolationWarning(UserWarning):
+    """Strangers' code is held by less than a sandbox; given once for each engine."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hotbed import Engine, Pool
+from hotbed import Engine, Environment, Mount, Pool
 from tests.engine.venvs import Venv
 
 WAYS = ("forked", "interpreters")
@@ -35,6 +35,24 @@ def forking() -> Iterator[Engine]:
             patch.setenv("HOTBED_FORK", "1")
             engine.warm()
         yield engine
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Path:
+    """A directory of the host that isolated code may read and write in `sharing`.
+
+    Open to all: to the host, such code is nobody in particular.
+    """
+    path = tmp_path / "shared"
+    path.mkdir()
+    path.chmod(0o777)
+    return path
+
+
+@pytest.fixture
+def sharing(shared: Path) -> Environment:
+    """The running interpreter, and of the host's files those in `shared`."""
+    return Environment(mounts=[Mount(shared, writable=True)])
 
 
 @pytest.fixture

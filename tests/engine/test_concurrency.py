@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hotbed import AsyncEngine, Engine, Pool, RefusedError, Result, Status
+from hotbed import AsyncEngine, Engine, Environment, Pool, RefusedError, Result, Status
 from hotbed.engine.options import Isolation, ModeName
 
 # A sandbox is dear in throughput: fewer there, in the same time.
@@ -63,19 +63,19 @@ def test_each_execution_from_a_loop_ends_once_with_its_own_answer(
     assert forking.stats()["running"] == forking.stats()["queued"] == 0
 
 
-def test_no_more_run_at_once_than_max_concurrency(tmp_path: Path) -> None:
+def test_no_more_run_at_once_than_max_concurrency(shared: Path, sharing: Environment) -> None:
     code = f"""
 import os, time
-path = {str(tmp_path)!r}
-open(f"{{path}}/{{os.getpid()}}", "w").close()
+path = {str(shared)!r}
+open(f"{{path}}/{{n}}", "w").close()
 seen = len(os.listdir(path))
 time.sleep(0.02)
-os.unlink(f"{{path}}/{{os.getpid()}}")
+os.unlink(f"{{path}}/{{n}}")
 result = seen
 """
-    with Engine(pool=Pool(max_concurrency=3)) as engine, ThreadPoolExecutor(12) as pool:
-        seen = [result.value for result in pool.map(lambda _: engine.run(code), range(60))]
-    assert max(seen) <= 3
+    with Engine(sharing, pool=Pool(max_concurrency=3)) as engine, ThreadPoolExecutor(12) as pool:
+        seen = [result.value for result in pool.map(lambda n: engine.run(code, inputs={"n": n}), range(60))]
+    assert max(seen) == 3
 
 
 # ── the queue ──
@@ -100,9 +100,9 @@ class Blocker:
         self._thread.join(PATIENCE_S)
 
 
-def test_a_wait_longer_than_queue_timeout_is_refused_with_the_numbers(tmp_path: Path) -> None:
-    with Engine(pool=Pool(max_concurrency=1)) as engine:
-        blocker = Blocker(engine, tmp_path / "go")
+def test_a_wait_longer_than_queue_timeout_is_refused_with_the_numbers(shared: Path, sharing: Environment) -> None:
+    with Engine(sharing, pool=Pool(max_concurrency=1)) as engine:
+        blocker = Blocker(engine, shared / "go")
         with pytest.raises(RefusedError, match=r"queue_timeout=0\.05 s \(1 running") as caught:
             engine.run("1", queue_timeout=0.05)
         assert caught.value.retry_after_s
@@ -110,19 +110,19 @@ def test_a_wait_longer_than_queue_timeout_is_refused_with_the_numbers(tmp_path: 
         assert engine.run("40 + 2", queue_timeout=PATIENCE_S).value == 42
 
 
-def test_a_full_queue_refuses_at_once(tmp_path: Path) -> None:
-    with Engine(pool=Pool(max_concurrency=1, max_queue=0)) as engine:
-        blocker = Blocker(engine, tmp_path / "go")
+def test_a_full_queue_refuses_at_once(shared: Path, sharing: Environment) -> None:
+    with Engine(sharing, pool=Pool(max_concurrency=1, max_queue=0)) as engine:
+        blocker = Blocker(engine, shared / "go")
         with pytest.raises(RefusedError, match="the queue is full"):
             engine.run("1")
         blocker.let_go()
         assert engine.run("40 + 2").value == 42
 
 
-def test_cancel_ends_a_waiting_execution_before_it_runs(tmp_path: Path) -> None:
-    with Engine(pool=Pool(max_concurrency=1)) as engine:
-        blocker = Blocker(engine, tmp_path / "go")
-        code = f"open({str(tmp_path / 'ran')!r}, 'w')"
+def test_cancel_ends_a_waiting_execution_before_it_runs(shared: Path, sharing: Environment) -> None:
+    with Engine(sharing, pool=Pool(max_concurrency=1)) as engine:
+        blocker = Blocker(engine, shared / "go")
+        code = f"open({str(shared / 'ran')!r}, 'w')"
         results: list[Result] = []
         thread = threading.Thread(target=lambda: results.append(engine.run(code, id="waiting")))
         thread.start()
@@ -132,13 +132,13 @@ def test_cancel_ends_a_waiting_execution_before_it_runs(tmp_path: Path) -> None:
         assert results[0].status is Status.CANCELLED
         blocker.let_go()
         assert engine.run("40 + 2").value == 42
-        assert not (tmp_path / "ran").exists()
+        assert not (shared / "ran").exists()
 
 
 # ── asyncio ──
 
 
-def test_a_cancelled_task_ends_its_execution_and_the_next_is_served(tmp_path: Path) -> None:
+def test_a_cancelled_task_ends_its_execution_and_the_next_is_served() -> None:
     async def main() -> None:
         async with AsyncEngine(pool=Pool(max_concurrency=1)) as engine:
             begun = asyncio.Event()
@@ -156,11 +156,11 @@ def test_a_cancelled_task_ends_its_execution_and_the_next_is_served(tmp_path: Pa
     asyncio.run(main())
 
 
-def test_a_loop_goes_on_while_code_runs(tmp_path: Path) -> None:
-    go = tmp_path / "go"
+def test_a_loop_goes_on_while_code_runs(shared: Path, sharing: Environment) -> None:
+    go = shared / "go"
 
     async def main() -> Result:
-        async with AsyncEngine() as engine:
+        async with AsyncEngine(sharing) as engine:
             begun = asyncio.Event()
             wait = f"while not os.path.exists({str(go)!r}): time.sleep(0.005)"
             code = f"import os, time\nprint('in')\n{wait}\nresult = 42"
@@ -191,14 +191,14 @@ def test_an_awaited_execution_ends_as_a_blocking_one_does(forking: Engine, code:
     assert (result.status, following.value) == (status, 42)
 
 
-def test_a_queue_timeout_of_an_awaited_execution_is_refused(tmp_path: Path) -> None:
+def test_a_queue_timeout_of_an_awaited_execution_is_refused(shared: Path, sharing: Environment) -> None:
     async def main(engine: Engine) -> None:
         async with AsyncEngine(engine=engine) as shared:
             with pytest.raises(RefusedError, match="queue_timeout"):
                 await shared.run("1", queue_timeout=0.05)
 
-    with Engine(pool=Pool(max_concurrency=1)) as engine:
-        blocker = Blocker(engine, tmp_path / "go")
+    with Engine(sharing, pool=Pool(max_concurrency=1)) as engine:
+        blocker = Blocker(engine, shared / "go")
         asyncio.run(main(engine))
         blocker.let_go()
 

@@ -201,12 +201,12 @@ def test_cpu_is_held_to_its_share(groups: Cgroups) -> None:
     slot = groups.take()
     slot.limit(None, None, 0.2)
     work = """
-end = time.monotonic() + 0.6
+before, end = time.process_time(), time.monotonic() + 0.6
 while time.monotonic() < end: pass
-print(time.process_time())
+print(time.process_time() - before)
 """
     out, _err = inside(slot, work).communicate(timeout=PATIENCE_S)
-    assert float(out) < 0.3  # 0.12 s, the start of the interpreter, and what the first period lends
+    assert float(out) < 0.3  # 0.12 s, and a period's share more at either end
 
 
 @pytest.mark.parametrize(
@@ -503,15 +503,16 @@ def test_a_name_that_is_no_group_is_refused_and_nothing_else_is_tried(
     assert str(tmp_path) in found.reason
 
 
-def root_only() -> None:
+@pytest.fixture
+def as_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that change what a process may see, and want nothing named to it."""
     if os.geteuid() != 0:
         pytest.skip("run as root: it changes what a process may see")
-
-
-def test_an_ordinary_user_is_told_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    root_only()
     monkeypatch.delenv(hierarchy.SETTING, raising=False)
 
+
+@pytest.mark.usefixtures("as_root")
+def test_an_ordinary_user_is_told_what_is_missing() -> None:
     def work() -> str:
         os.setgroups([])
         os.setresgid(NOBODY, NOBODY, NOBODY)
@@ -539,9 +540,8 @@ def points() -> list[bytes]:
     return [os.fsencode(mount.point) for mount in hierarchy.mounts(Path("/proc/self/mountinfo").read_text())]
 
 
+@pytest.mark.usefixtures("as_root")
 def test_a_read_only_mount_is_said() -> None:
-    root_only()
-
     def work() -> str:
         libc = private_mounts()
         for point in points():
@@ -553,9 +553,8 @@ def test_a_read_only_mount_is_said() -> None:
     assert "mounted read-only" in text
 
 
+@pytest.mark.usefixtures("as_root")
 def test_a_system_without_cgroups_is_said() -> None:
-    root_only()
-
     def work() -> str:
         libc = private_mounts()
         for point in points():
@@ -589,9 +588,9 @@ def in_container_s_view(groups: Cgroups, work: Callable[[], str], *, remount: bo
     return text
 
 
+@pytest.mark.usefixtures("as_root")
 def test_a_container_s_own_view_is_enough_in_version_1(groups: Cgroups) -> None:
     """In version 2 the one group that it sees holds its processes, and so can pass nothing on."""
-    root_only()
 
     def work() -> str:
         found = cgroup.find(name())
@@ -608,8 +607,8 @@ def test_a_container_s_own_view_is_enough_in_version_1(groups: Cgroups) -> None:
         assert "cannot while it holds processes" in text
 
 
+@pytest.mark.usefixtures("as_root")
 def test_a_view_that_hides_the_own_group_is_said(groups: Cgroups) -> None:
-    root_only()
     text = in_container_s_view(groups, lambda: str(cgroup.find(name())), remount=False)
     assert text.startswith("Unavailable")
     assert "lies outside of what is mounted" in text
@@ -655,6 +654,7 @@ def in_service(directory: Path, user: int) -> str:
     return forked(work)
 
 
+@pytest.mark.usefixtures("as_root")
 @pytest.mark.parametrize("service", TREES, indirect=True)
 def test_a_service_of_systemd_s_uses_what_was_handed_over(service: Path) -> None:
     os.setxattr(service, "user.delegate", b"1")
@@ -662,6 +662,7 @@ def test_a_service_of_systemd_s_uses_what_was_handed_over(service: Path) -> None
     assert text.startswith(f"['cpu', 'memory', 'pids'] in /{service.name}/hotbed-test-")
 
 
+@pytest.mark.usefixtures("as_root")
 @pytest.mark.parametrize("service", TREES, indirect=True)
 def test_an_ordinary_user_uses_what_was_handed_over(service: Path) -> None:
     for path in (service, *service.glob("cgroup.*"), service / "main", *(service / "main").glob("cgroup.*")):

@@ -6,15 +6,18 @@ import secrets
 import threading
 from typing import Any
 
+from hotbed.attack.case import describe
 from hotbed.engine.engine import Engine
-from hotbed.model import Limits, Result, Status
+from hotbed.errors import EngineError
+from hotbed.model import Limits, Result
 
 START_S = 30.0
 _ID = "attack-neighbour"
 _PROGRAM = """
-import os, socket, time
+import os, socket, tempfile, time
 kept = secret * 100
-files = ["neighbour", "/tmp/hotbed-attack-neighbour", "/dev/shm/hotbed-attack-neighbour"]
+places = [".", tempfile.gettempdir(), os.path.expanduser("~"), "/dev/shm"]
+files = [f"{place}/hotbed-attack-neighbour" for place in places]
 files = files if whole else files[:1]
 for path in files:
     with open(path, "w") as file:
@@ -45,8 +48,9 @@ class Neighbour:
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="attack-neighbour", daemon=True)
         self._thread.start()
-        if not self._ready.wait(START_S):
-            raise RuntimeError(f"the neighbour does not start: {self._result}")
+        if not self._ready.wait(START_S) or self._result is not None:
+            ended = describe(self._result) if self._result is not None else "waiting"
+            raise EngineError(f"the neighbour of the attacked does not start: {ended}")
         files = self._printed.split()[:-1]
         self.told = {"files": files, "abstract": self._abstract}
 
@@ -68,10 +72,9 @@ class Neighbour:
             return ""
         ended = self._result
         self._start()
-        return f"the neighbour ended: {ended}"
+        return f"the neighbour ended: {describe(ended) if ended is not None else 'unknown'}"
 
     def close(self) -> None:
         """End it."""
         self._engine.cancel(_ID)
         self._thread.join()
-        assert self._result is None or self._result.status is Status.CANCELLED

@@ -118,12 +118,12 @@ class Ground:
             self.tier = first.isolation[0] if first.isolation else "none"
             self.in_force = frozenset(first.isolation[1:])
             self._directories = sorted(_engine_directories() - before)
-            self._neighbour = neighbour.Neighbour(self.engine, whole=Mechanism.MOUNT_NS in self.in_force)
-            self._close.callback(self._neighbour.close)
+            self.neighbour = neighbour.Neighbour(self.engine, whole=Mechanism.MOUNT_NS in self.in_force)
+            self._close.callback(self.neighbour.close)
             self._crowd = 0
             self._warmed: set[tuple[str, ...]] = {()}
             self._state = self._look()
-            self._descriptors = self._count_descriptors()
+            self._descriptors = descriptors()
             self._resident = resident_bytes()
             self._settle()
             self._load = _Load(self.engine, load) if load else None
@@ -155,7 +155,7 @@ class Ground:
     def _try(self, case: Case) -> Iterator[str]:
         """Everything that is wrong with how a case went; what is wrong with the engine says "afterwards"."""
         self._know_template(case)
-        inputs = {"host": self._told(), "neighbour": self._neighbour.told}
+        inputs = {"host": self._told(), "neighbour": self.neighbour.told}
         started = time.monotonic()
         try:
             result = self.engine.run(case.program, inputs=inputs, files=case.files, limits=case.bounds)
@@ -176,7 +176,7 @@ class Ground:
 
     def _results_faults(self, case: Case, result: Result) -> Iterator[str]:
         text = repr(result)
-        for whose, secret in (("host", self._canaries.secret), ("neighbour", self._neighbour.secret)):
+        for whose, secret in (("host", self._canaries.secret), ("neighbour", self.neighbour.secret)):
             if secret in text:
                 yield f"escaped: the result holds the {whose}'s secret"
         bounds = case.bounds
@@ -205,7 +205,7 @@ class Ground:
 
     def _left(self) -> Iterator[str]:
         """What is wrong with the engine now."""
-        if fault := self._neighbour.fault():
+        if fault := self.neighbour.fault():
             yield f"escaped: {fault}"
         try:
             state = self._look()
@@ -262,9 +262,6 @@ class Ground:
         assert isinstance(result.value, dict)
         return json.loads(json.dumps(result.value))  # type: ignore[no-any-return]  # a dict, as just seen
 
-    def _count_descriptors(self) -> int:
-        return len(os.listdir("/proc/self/fd"))
-
     def _know_template(self, case: Case) -> None:
         """A kind of network has a template of its own: count its processes in, once."""
         if case.network not in self._warmed:
@@ -283,9 +280,8 @@ class Ground:
         if not self._crowd:  # the first time: until it no longer changes
             return self._measure(deadline)
         while True:
-            crowd = len(descendants(self._launcher))
-            descriptors = self._count_descriptors()
-            if crowd <= self._crowd and descriptors <= self._descriptors:
+            crowd, open_now = len(descendants(self._launcher)), descriptors()
+            if crowd <= self._crowd and open_now.total() <= self._descriptors.total():
                 return []
             if time.monotonic() > deadline:
                 break
@@ -294,15 +290,15 @@ class Ground:
         if crowd > self._crowd:
             faults.append(f"afterwards: {crowd - self._crowd} processes are left")
             self._crowd = crowd
-        if descriptors > self._descriptors:
-            faults.append(f"afterwards: the engine has {descriptors - self._descriptors} more descriptors")
-            self._descriptors = descriptors
+        if open_now.total() > self._descriptors.total():
+            faults.append(f"afterwards: the engine has more descriptors: {dict(open_now - self._descriptors)}")
+            self._descriptors = open_now
         return faults
 
     def _measure(self, deadline: float) -> list[str]:
         steady = 0
         while steady < 20 and time.monotonic() < deadline:
-            now = len(descendants(self._launcher)), self._count_descriptors()
+            now = len(descendants(self._launcher)), descriptors()
             steady = steady + 1 if now == (self._crowd, self._descriptors) else 0
             self._crowd, self._descriptors = now
             time.sleep(STEP_S)
@@ -355,6 +351,20 @@ def _alive(pid: int) -> bool:
             return file.read().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
         return False
+
+
+def descriptors() -> Counter[str]:
+    """How many descriptors of each kind this process has open.
+
+    Without those of control groups: an engine keeps as many as it once ran processes at a time.
+    """
+    kinds: Counter[str] = Counter()
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            target = os.readlink(f"/proc/self/fd/{name}")
+            if not target.startswith("/sys/fs/cgroup"):
+                kinds[target.partition(":[")[0]] += 1
+    return kinds
 
 
 def resident_bytes() -> int:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hotbed.bench import fresh_rows, memory_rows, scenario_rows, worker_rows
+from hotbed.bench import fresh_rows, memory_rows, sandbox_rows, scenario_rows, worker_rows
 from hotbed.bench.row import Row
 
-ROWS: tuple[Row, ...] = (*fresh_rows.ROWS, *worker_rows.ROWS, *memory_rows.ROWS, *scenario_rows.ROWS)
+ROWS: tuple[Row, ...] = (
+    *fresh_rows.ROWS,
+    *sandbox_rows.ROWS,
+    *worker_rows.ROWS,
+    *memory_rows.ROWS,
+    *scenario_rows.ROWS,
+)
 
 
 def choose(names: str | None) -> Sequence[Row]:

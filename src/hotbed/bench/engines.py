@@ -12,7 +12,10 @@ from hotbed.bench.loop import Subject
 from hotbed.bench.peers import arguments
 from hotbed.config import Pool
 from hotbed.engine.engine import Engine
-from hotbed.model import Environment, Limits, Mode
+from hotbed.engine.options import Isolation
+from hotbed.model import OWN_CODE, Environment, Limits, Mode
+
+TIMEOUT_S = 30.0
 
 
 @contextmanager
@@ -24,8 +27,9 @@ def engine(
     standby: int = 2,
     workers: int = 2,
     trusted: bool = False,
+    isolation: Isolation = "none",
 ) -> Iterator[Engine]:
-    """A warm engine for the user's own code, with processes for this mode alone."""
+    """A warm engine with processes for this mode alone."""
     fresh = Mode(mode) is Mode.FRESH
     pool = Pool(
         standby=standby if fresh else 0,
@@ -33,18 +37,28 @@ def engine(
         max_workers=workers,
     )
     environment = Environment(preload=preload or [], warmup=warmup, trusted=trusted)
-    with Engine(environment=environment, pool=pool, limits=Limits(), isolation="none") as made:
+    limits = OWN_CODE.with_timeout(TIMEOUT_S) if isolation == "none" else Limits(timeout=TIMEOUT_S)
+    with Engine(environment=environment, pool=pool, limits=limits, isolation=isolation) as made:
         made.warm()
         yield made
 
 
 @contextmanager
 def program(
-    code: str, data: Any, mode: str, preload: list[str], warmup: str, standby: int = 2, workers: int = 2
+    code: str,
+    data: Any,
+    mode: str,
+    preload: list[str],
+    warmup: str,
+    standby: int = 2,
+    workers: int = 2,
+    isolation: Isolation = "none",
 ) -> Iterator[Subject]:
     """A program that finds `data` and leaves `result`, sent as text."""
     inputs = {} if data is None else {"data": data}
-    with engine(mode, preload=preload, warmup=warmup, standby=standby, workers=workers) as made:
+    with engine(
+        mode, preload=preload, warmup=warmup, standby=standby, workers=workers, isolation=isolation
+    ) as made:
         yield Subject(lambda: made.run(code, inputs=inputs, mode=Mode(mode)).raise_for_error().value)
 
 

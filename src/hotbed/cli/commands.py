@@ -44,6 +44,16 @@ def ps(
 
 
 @app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of tables.")] = False,
+) -> None:
+    """Show what this host offers to hold strangers' code, and what is missing."""
+    from hotbed.cli.doctor import show
+
+    show(as_json=as_json)
+
+
+@app.command()
 def bench(
     quick: Annotated[bool, typer.Option("--quick", help="Fewer repetitions: about three minutes.")] = False,
     rows: Annotated[str | None, typer.Option(help="Only these rows: names with commas between.")] = None,

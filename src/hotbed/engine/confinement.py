@@ -124,7 +124,8 @@ def enclosure(environment: Environment, confinement: Confinement, tier: Tier) ->
             readable(environment, confinement), environment.mounts, network=confinement.network is True
         ),
         "network": confinement.network_kind,
-        "guards": tier is Tier.FULL,
+        "cells": tier is Tier.FULL,
+        "disk_bytes": confinement.disk_bytes,
     }
 
 
@@ -175,6 +176,10 @@ def require_strict(trials: Trials, mechanisms: tuple[str, ...]) -> None:
 
 
 HOW_TO_GET = {
+    Mechanism.USER_NS: "allow user namespaces and mounts in them: in Docker --security-opt "
+    "seccomp=PROFILE with unshare, clone and mount, and systempaths=unconfined; on Ubuntu "
+    "kernel.apparmor_restrict_unprivileged_userns=0; elsewhere user.max_user_namespaces above 0",
+    Mechanism.UNPRIVILEGED_UID: "put the interpreter and hotbed where every user may read them",
     Mechanism.LANDLOCK: "no Landlock: needs Linux 5.13 with `landlock` in the kernel's lsm= list",
     Mechanism.LANDLOCK_SCOPES: "no Landlock scopes: needs Linux 6.12",
     Mechanism.SECCOMP: "no seccomp: needs a kernel with CONFIG_SECCOMP_FILTER",

@@ -12,6 +12,7 @@ import os
 import random
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -25,11 +26,11 @@ from hotbed.core.shelf import TemplateState
 from hotbed.engine.confinement import Confinement, Trials, enclosure, require_network, setup_fields
 from hotbed.engine.job import Job, Waiter
 from hotbed.engine.place import Place
-from hotbed.isolation import Mechanism, Tier
+from hotbed.isolation import IsolationWarning, Mechanism, Tier
 from hotbed.model import OWN_CODE, Environment, EnvironmentKey, Limits, Mode
 from hotbed.proc.arena import ArenaPool
 from hotbed.proc.cgroup import Cgroups, Unavailable
-from hotbed.proc.launch import Launcher
+from hotbed.proc.launch import Launcher, Trial
 from hotbed.proc.link import Link
 from hotbed.proc.slot import Slot
 from hotbed.seed import wire
@@ -39,6 +40,10 @@ CONTROLLERS = {
     "pids": Mechanism.PIDS_CGROUP,
     "cpu": Mechanism.CPU_CGROUP,
 }
+NO_BOUNDARY = (
+    "this host allows no sandbox: code runs with limits only, which are no security boundary "
+    "({}); `hotbed doctor` says what is missing"
+)
 NPROC_SHARE = 4  # processes that each sibling of an execution may have for the limit to be kept exactly
 _REMEMBERED = 1024  # different limits whose fields are kept
 _NO_LIMITS: Mapping[str, Any] = {}
@@ -61,8 +66,11 @@ class Dispatcher:
         self.jobs: dict[TicketId, Job] = {}
         self.links: dict[ChildId, Link] = {}
         self.groups = groups
+        self._counts_memory = isinstance(groups, Cgroups) and "memory" in groups.controllers
         self.slots: dict[ChildId, Slot] = {}  # the cgroups of children
         self._limits = limits
+        self.watched: dict[TicketId, tuple[Link, int]] = {}  # whose memory no cgroup bounds, and the bytes
+        self.looking = False  # the keeper looks at memory from time to time
         self.working: dict[ChildId, str] = {}  # work directories on the host, to be removed
         self.places: dict[EnvironmentId, Place] = {}
         self.unmade: set[ChildId] = set()  # leased meanwhile, but there was no descriptor for them
@@ -110,7 +118,10 @@ class Dispatcher:
                 place = Place(place_id, environment, confinement)
                 if trials is not None:
                     place.tier = trials.tier
-                    place.isolation = (str(trials.tier), *trials.mechanisms, *self._group_mechanisms())
+                    mechanisms = [*trials.mechanisms, *self.group_mechanisms()]
+                    if confinement is not None and confinement.network_kind == "proxy":
+                        mechanisms.append(Mechanism.PROXY)
+                    place.isolation = (str(trials.tier), *map(str, mechanisms))
                 learns = environment.preload == "auto"
                 self.plan.add_environment(
                     place_id,
@@ -151,7 +162,8 @@ class Dispatcher:
             self._child_limits[key] = fields
         return fields
 
-    def _group_mechanisms(self) -> list[str]:
+    def group_mechanisms(self) -> list[str]:
+        """What cgroups do for isolated code."""
         if isinstance(self.groups, Unavailable):
             return []
         return [str(one) for name, one in CONTROLLERS.items() if name in self.groups.controllers]
@@ -168,13 +180,19 @@ class Dispatcher:
     def _try_tiers(self, environment: Environment, confinement: Confinement) -> Trials:
         failures: dict[Tier, str] = {}
         for tier in Tier:
-            profile = setup_fields(environment, confinement, tier, self.directory)["sandbox"]
-            spec = enclosure(environment, confinement, tier)
-            trial = self.launcher.try_tier(-next(self._trial_ids), spec, profile)
+            trial = self.try_tier(environment, confinement, tier)
             if not trial.error:
+                if tier is Tier.LIMITS:
+                    warnings.warn(NO_BOUNDARY.format(failures[Tier.LANDLOCK]), IsolationWarning, stacklevel=6)
                 return Trials(tier, trial.isolation, failures)
             failures[tier] = trial.error
         raise errors.EngineError(f"not even limits can be set on this host: {failures[Tier.LIMITS]}")
+
+    def try_tier(self, environment: Environment, confinement: Confinement, tier: Tier) -> Trial:
+        """Try one tier, in processes that are thrown away."""
+        profile = setup_fields(environment, confinement, tier, self.directory)["sandbox"]
+        spec = enclosure(environment, confinement, tier)
+        return self.launcher.try_tier(-next(self._trial_ids), spec, profile)
 
     def next_ticket(self) -> TicketId:
         """A ticket nobody has."""
@@ -228,6 +246,7 @@ class Dispatcher:
     def finished(self, job: Job, *, reusable: bool) -> None:
         """Give the child back."""
         now = time.monotonic()
+        self.watched.pop(job.ticket, None)
         with self.lock:
             self.jobs.pop(job.ticket, None)
             if self.closed:
@@ -239,6 +258,16 @@ class Dispatcher:
             wakes = self._settle(actions, now) if actions else []
         if wakes or self.deferred:
             self._after(wakes)
+
+    def watch_memory(self, job: Job, link: Link, limits: Limits) -> bool:
+        """Have the keeper look at a job's memory, where no cgroup counts it; whether it has to."""
+        if limits.memory_bytes is None or (link.slot is not None and self._counts_memory):
+            return False
+        self.watched[job.ticket] = (link, limits.memory_bytes)
+        if not self.looking:  # else the keeper looks again by itself
+            self.looking = True
+            self.wake_keeper()
+        return True
 
     def lost(self, job: Job, new_waiter: Callable[[], Waiter]) -> None:
         """Give back a child that was lost before it began; the job is leased anew, or waits."""

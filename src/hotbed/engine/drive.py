@@ -39,6 +39,7 @@ class Drive:
         self.deadline: float | None = None
         self.loan: Loan | None = None
         self._began = False
+        self._watched = False  # its memory is bounded by its own limits and the keeper's looks
 
     def submit(self) -> None:
         """Ask for a child; the waiter is woken when there is an answer.
@@ -80,6 +81,7 @@ class Drive:
         if link.slot is not None:
             limits = work.limits
             link.slot.limit(limits.memory_bytes, limits.processes, limits.cpu)
+        self._watched = self.dispatcher.watch_memory(job, link, work.limits)
         frame = work.request.frame(announce=announce)
         if work.request.shared is None:
             exchange.send(frame)
@@ -151,7 +153,7 @@ class Drive:
         if verdict is not None:
             outcome = Outcome(verdict)
         elif exchange.closed is not Close.BROKEN:
-            outcome = outcome_of(exchange, work.limits, self.loan)
+            outcome = outcome_of(exchange, work.limits, self.loan, own_memory_limit=self._watched)
         answer = outcome.answer if outcome is not None else None
         if job.cancelled and answer is None:
             outcome = Outcome(classify.cancelled(job.cancelled))

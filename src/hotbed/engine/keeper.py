@@ -29,9 +29,11 @@ from hotbed.errors import EngineError
 from hotbed.proc.control import Control, Message
 from hotbed.proc.launch import Launcher
 from hotbed.proc.link import Link, pid_of
+from hotbed.proc.memory import memory_of_tree
 from hotbed.seed import wire
 from hotbed.seed.launcher import remove_tree
 
+LOOK_S = 0.1  # between two looks at memory; one reads a few files of /proc for each execution
 PROXIES_FROM = 1 << 41  # negative numbers from here on are proxies: news of them concern nobody
 
 
@@ -63,6 +65,7 @@ class Keeper(threading.Thread):
         self._proxy_ids = itertools.count(PROXIES_FROM)
         self._fds: list[int] = []  # that came with the message in hand
         self._plan_due: float | None = None
+        self._looked_at = 0.0  # at the memory of those whom no cgroup bounds
         self._stopping = False
         self._watch(dispatcher.wake_fd, self._woken)
         self._watch(dispatcher.launcher.control.fileno(), self._hear_launcher)
@@ -118,11 +121,14 @@ class Keeper(threading.Thread):
         times += [template.deadline for _place, template in self._by_launch_id.values() if not template.ready]
         if self._plan_due is not None:
             times.append(self._plan_due)
+        if dispatcher.looking:
+            times.append(self._looked_at + LOOK_S)
         # epoll counts in 32-bit milliseconds: after a day it is asked again.
         return min(max(0.0, min(times) - now), 86400.0) if times else None
 
     def _mind_the_clock(self) -> None:
         now = time.monotonic()
+        self._look_at_memory(now)
         if self._plan_due is not None and now >= self._plan_due:
             self._dispatcher.tell(lambda plan, at: plan.tick(at))
         for child, (link, _decoder, deadline) in list(self._rehearsing.items()):
@@ -134,6 +140,19 @@ class Keeper(threading.Thread):
                 template.failure = f"it was not ready within {self._start_timeout_s:g} s"
                 self._dispatcher.launcher.control.say({"op": "kill", "id": template.id})
                 self._lose_template(place, template)
+
+    def _look_at_memory(self, now: float) -> None:
+        """Kill what uses more memory than it may, where no cgroup does."""
+        dispatcher = self._dispatcher
+        if not dispatcher.looking or now < self._looked_at + LOOK_S:
+            return
+        watched = dispatcher.watched
+        dispatcher.looking = bool(watched)
+        for link, limit_bytes in list(watched.values()):
+            if link.pid is not None and not link.ended and memory_of_tree(link.pid) > limit_bytes:
+                link.out_of_memory = True
+                link.kill()
+        self._looked_at = time.monotonic()
 
     def _fail(self, error: BaseException) -> None:
         dispatcher = self._dispatcher

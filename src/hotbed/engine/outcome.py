@@ -37,11 +37,21 @@ class Outcome(msgspec.Struct, frozen=True):
     artifacts: tuple[Artifact, ...] = ()
 
 
-def outcome_of(exchange: Exchange, limits: Limits, loan: Loan | None) -> Outcome:
-    """How an exchange that closed by itself is to be read."""
+def outcome_of(
+    exchange: Exchange, limits: Limits, loan: Loan | None, *, own_memory_limit: bool = False
+) -> Outcome:
+    """How an exchange that closed by itself is to be read.
+
+    With `own_memory_limit` the process had a limit on its data: the kernel said no to it in the
+    form of a MemoryError, instead of killing it and counting that.
+    """
     why, frame = exchange.closed, exchange.answer
     if why is Close.ANSWERED and frame is not None:
-        return _answered(exchange, frame, limits, loan)
+        outcome = _answered(exchange, frame, limits, loan)
+        error = outcome.verdict.error
+        if own_memory_limit and error is not None and error.name == "MemoryError":
+            return Outcome(classify.out_of_memory(limits.memory_bytes), outcome.answer)
+        return outcome
     if why is Close.VALUE_TOO_LARGE:
         return Outcome(classify.too_large(exchange.problem, limits.value_bytes, "value"))
     if why is Close.OUTPUT_TOO_LARGE:

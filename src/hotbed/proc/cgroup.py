@@ -54,10 +54,10 @@ def find(name: str) -> Cgroups | Unavailable:
         return Unavailable(f"this system has no cgroups ({error})")
     setting = os.environ.get(hierarchy.SETTING, "")
     survey = hierarchy.survey(own, seen, setting=setting, user=os.geteuid())
-    return best(survey.places, name, list(survey.problems))
+    return _best(survey.places, name, list(survey.problems))
 
 
-def best(places: Sequence[Place], name: str, problems: list[str]) -> Cgroups | Unavailable:
+def _best(places: Sequence[Place], name: str, problems: list[str]) -> Cgroups | Unavailable:
     """Try places in turn until one has every controller; else the one with most, memory first."""
     kept: Cgroups | None = None
     for place in places:

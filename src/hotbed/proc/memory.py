@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import msgspec
 
 
@@ -32,3 +34,20 @@ def memory_of(pid: int) -> Memory | None:
     except (OSError, ValueError):
         return None
     return Memory(*totals)
+
+
+def memory_of_tree(pid: int) -> int:
+    """Bytes that a process and its descendants have in memory, each page counted once (PSS)."""
+    total = 0
+    waiting = [pid]
+    while waiting:
+        one = waiting.pop()
+        memory = memory_of(one)
+        total += memory.proportional if memory is not None else 0
+        try:
+            for task in os.listdir(f"/proc/{one}/task"):
+                with open(f"/proc/{one}/task/{task}/children", encoding="ascii") as file:
+                    waiting += map(int, file.read().split())
+        except OSError:
+            continue
+    return total

@@ -19,6 +19,7 @@ from .bootstrap import Setup
 from .launcher import enter_groups
 
 if TYPE_CHECKING:
+    from .sandbox.cell import Cell
     from .sandbox.confine import Sandbox
 
 _setup: Setup
@@ -78,8 +79,8 @@ def rehearse_in_template(threads: dict[str, list[str]]) -> None:
         threads["the warm-up snippet"] = after
 
 
-def fork() -> tuple[int, int | None]:
-    """Fork a child: its pid and, in a sandbox, its guardian's; 0 in the child."""
+def fork() -> tuple[int, Cell | None]:
+    """Fork a child: its pid and, in a sandbox, its cell; pid 0 in the child."""
     return (os.fork(), None) if _sandbox is None else _sandbox.fork()
 
 
@@ -87,6 +88,12 @@ def forget(process_id: int) -> None:
     """In the template: a child has ended."""
     if _sandbox is not None:
         _sandbox.forget(process_id)
+
+
+def take_back(cell: Cell, *, cleared: bool) -> None:
+    """In the template: a child's cell is free."""
+    if _sandbox is not None:
+        _sandbox.take_back(cell, cleared=cleared)
 
 
 def main(order: dict[str, Any], fds: list[int]) -> None:

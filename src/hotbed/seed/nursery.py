@@ -11,8 +11,8 @@ thread, no signal handler, nothing but descriptors to wait for:
 A process whose parent died is adopted here (subreaper). What appears among our children and
 was not made by us is such an orphan: its execution is over, so it is killed.
 
-A process in a sandbox has a guardian, the first process of its pid namespace. The two end together,
-and only when both have is the end told: then nothing that ran inside is left.
+A process in a sandbox has a guardian, the first process of its pid namespace, which ends with it, or
+a cell, which is cleared after it. Only then is its end told: nothing that ran inside is left.
 """
 
 from __future__ import annotations
@@ -38,14 +38,26 @@ LAST_REAP_S = 1.0  # a killed process that has not died by then sits in an unint
 
 
 class Born(NamedTuple):
-    """A process that was made, and the one whose death is the death of all that it starts.
+    """A process that was made, with its guardian or its cell, if it has one.
 
     `fds` go to the engine with the news, and are closed here.
     """
 
     pid: int
     guardian: int | None = None
+    cell: Cell | None = None
     fds: tuple[int, ...] = ()
+
+
+class Cell(Protocol):
+    """Where a process lived; see sandbox/cell.py."""
+
+    @property
+    def socket(self) -> socket.socket: ...
+
+    def clear(self) -> None: ...
+
+    def cleared(self) -> bool: ...
 
 
 class Make(Protocol):
@@ -57,10 +69,10 @@ class Make(Protocol):
 class _Made:
     """One process in the books; `left` are the pidfds of those of its two that have not ended."""
 
-    __slots__ = ("id", "left", "pids", "process", "status")
+    __slots__ = ("cell", "id", "left", "pids", "process", "status")
 
     def __init__(self, process_id: int, born: Born) -> None:
-        self.id = process_id
+        self.id, self.cell = process_id, born.cell
         self.pids = {pid for pid in (born.pid, born.guardian) if pid is not None}
         self.left: list[int] = []  # the guardian's first: to kill it is to kill both
         self.process = -1  # the pidfd of the process itself
@@ -80,17 +92,24 @@ class Nursery:
     """Makes processes on order until the engine is gone or asks for an end."""
 
     def __init__(
-        self, control_fd: int, engine_pidfd: int, make: Make, forget: Callable[[int], None] = lambda _id: None
+        self,
+        control_fd: int,
+        engine_pidfd: int,
+        make: Make,
+        forget: Callable[[int], None] = lambda _id: None,
+        take_back: Callable[..., None] = lambda _cell, **_: None,
     ) -> None:
-        """`forget` is told the id of each process that has ended, before the engine is."""
+        """`forget` is told the id of each process that has ended, before the engine is; `take_back`
+        is given its cell, with whether it could be cleared."""
         self.pid = os.getpid()
-        self._make, self._forget = make, forget
+        self._make, self._forget, self._take_back = make, forget, take_back
         self.engine_fd = to_private(engine_pidfd)
         self._control = socket.socket(fileno=to_private(control_fd))
         epoll = select.epoll()
         self._epoll = select.epoll.fromfd(fcntl.fcntl(epoll.fileno(), fcntl.F_DUPFD_CLOEXEC, self.engine_fd))
         epoll.close()
         self._made: dict[int, _Made] = {}  # by the pidfds of its processes
+        self._clearing: dict[int, _Made] = {}  # by the socket of its cell: it has ended itself
         self._by_id: dict[int, _Made] = {}
         self._lowest = min(self.engine_fd, self._control.fileno(), self._epoll.fileno())
         self._highest = max(self.engine_fd, self._control.fileno(), self._epoll.fileno())
@@ -134,13 +153,15 @@ class Nursery:
         """Carry out orders until the control socket closes, the engine dies or retirement is done."""
         self._control.setblocking(False)
         try:
-            while not (self._retiring and not self._made):
+            while not (self._retiring and not self._made and not self._clearing):
                 for fd, _event in self._epoll.poll():
                     if fd == self.engine_fd:
                         return
                     if fd == self._control.fileno():
                         if not self._take_orders():
                             return
+                    elif fd in self._clearing:
+                        self._end_clearing(fd)
                     else:
                         self._reap(fd)
         finally:
@@ -159,7 +180,7 @@ class Nursery:
                 self._give_birth(order, fds)
             elif order["op"] == "kill":
                 made = self._by_id.get(order["id"])
-                if made is not None:
+                if made is not None and made.left:
                     kill(made.left[0])
             elif order["op"] == "retire":
                 self._retiring = True
@@ -203,11 +224,26 @@ class Nursery:
         made.left.remove(pidfd)
         if made.left:
             kill(made.left[0])
+        elif made.cell is not None:
+            made.cell.clear()
+            fd = made.cell.socket.fileno()
+            self._clearing[fd] = made
+            self._epoll.register(fd, select.EPOLLIN)
         elif made.id != ORPHAN:
-            del self._by_id[made.id]
-            self._forget(made.id)
-            self.tell({"op": "ended", "id": made.id, "status": made.status})
+            self._tell_end(made)
         self._kill_orphans()
+
+    def _end_clearing(self, fd: int) -> None:
+        made = self._clearing.pop(fd)
+        self._epoll.unregister(fd)
+        if made.cell is not None:
+            self._take_back(made.cell, cleared=made.cell.cleared())
+        self._tell_end(made)
+
+    def _tell_end(self, made: _Made) -> None:
+        del self._by_id[made.id]
+        self._forget(made.id)
+        self.tell({"op": "ended", "id": made.id, "status": made.status})
 
     def _kill_orphans(self) -> None:
         known = {pid for made in self._made.values() for pid in made.pids}
@@ -221,10 +257,12 @@ class Nursery:
         for pidfd in self._made:
             kill(pidfd)
         self._kill_orphans()
-        while self._made and (left_s := deadline - time.monotonic()) > 0:
+        while (self._made or self._clearing) and (left_s := deadline - time.monotonic()) > 0:
             for fd, _event in self._epoll.poll(left_s):
                 if fd in self._made:
                     self._reap(fd)
+                elif fd in self._clearing:
+                    self._end_clearing(fd)
                 else:
                     self._epoll.unregister(fd)
 

@@ -16,7 +16,7 @@ _exit = os._exit  # user code may replace the module's
 def main() -> None:
     """Become the environment's template, say so, and fork until the engine is gone."""
     kernel.set_name("hotbed-template")
-    nursery = Nursery(CHANNEL_FD, ENGINE_FD, make=fork_child, forget=child.forget)
+    nursery = Nursery(CHANNEL_FD, ENGINE_FD, make=fork_child, forget=child.forget, take_back=child.take_back)
     message = nursery.receive()
     if message is None:
         return
@@ -37,13 +37,13 @@ def main() -> None:
 
 def fork_child(nursery: Nursery, order: dict[str, Any], fds: list[int]) -> Born:
     """Fork one child onto the descriptors (channel, stdout, stderr) of its order."""
-    pid, guardian = child.fork()
+    pid, cell = child.fork()
     if pid == 0:
         try:
             nursery.drop_in_child()
-            if guardian is None:
+            if cell is None:
                 kernel.die_with_parent(nursery.pid)
             child.main(order, fds)
         finally:
             _exit(70)  # main ends in an _exit of its own; 70 is EX_SOFTWARE
-    return Born(pid, guardian)
+    return Born(pid, cell=cell)

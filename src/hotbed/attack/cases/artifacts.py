@@ -18,7 +18,8 @@ CASES = (
         artifacts=("mine.txt",),
         code="""
             open("mine.txt", "w").write("mine")
-            for number, path in enumerate([host["secret_file"], "/etc/passwd", "/proc/self/environ", "mine.txt"]):
+            paths = [host["secret_file"], "/etc/passwd", "/proc/self/environ", "mine.txt"]
+            for number, path in enumerate(paths):
                 os.symlink(path, f"link{number}")
             result = "held"
         """,

@@ -119,7 +119,8 @@ CASES = (
                     call(number, -1, -1, -1, -1, -1, -1)
                 except OSError as error:
                     return error.errno
-            found = [number for number in range(463, 600) if unknown(number) not in (errno.ENOSYS, errno.EPERM)]
+            refusals = (errno.ENOSYS, errno.EPERM)
+            found = [number for number in range(463, 600) if unknown(number) not in refusals]
             result = f"escaped: {found[:8]}" if found else "held"
         """,
     ),
@@ -229,7 +230,8 @@ CASES = (
         name="move-pages",
         law="Pages of memory are not moved between nodes, its own or others'.",
         code="""
-            result = worst(denied("move_pages", 2**22, 0, 0, 0, 0, 0), denied("migrate_pages", 2**22, 0, 0, 0))
+            result = worst(denied("move_pages", 2**22, 0, 0, 0, 0, 0),
+                           denied("migrate_pages", 2**22, 0, 0, 0))
         """,
     ),
     _case(
@@ -293,8 +295,9 @@ CASES = (
                 PR_SET_SECCOMP, ALLOW = 22, 0x7FFF0000
                 program = struct.pack("HBBI", 6, 0, 0, ALLOW)
                 buffer = ctypes.create_string_buffer(program, len(program))
+                fprog = struct.pack("HxxxxxxP", 1, ctypes.addressof(buffer))
                 with contextlib.suppress(OSError):
-                    call("prctl", PR_SET_SECCOMP, 2, struct.pack("HxxxxxxP", 1, ctypes.addressof(buffer)), 0, 0)
+                    call("prctl", PR_SET_SECCOMP, 2, fprog, 0, 0)
                 return 0 if denied("bpf", 5, 0, 0) == "held" else 7
             result = "escaped: bpf" if forked(install) == 7 else "held"
         """,
@@ -306,7 +309,8 @@ CASES = (
             found = []
             def try_it():
                 found.append(denied("bpf", 5, 0, 0))
-                found.append("held" if forked(lambda: denied("bpf", 5, 0, 0) != "held") == 0 else "escaped: child")
+                ended = forked(lambda: denied("bpf", 5, 0, 0) != "held")
+                found.append("escaped: a child of it" if ended else "held")
             thread = threading.Thread(target=try_it)
             thread.start()
             thread.join()

@@ -241,8 +241,7 @@ CASES = (
         ends=_ITS_OWN,
         kinds=_BLAME,
         code="""
-            head = json.dumps({**META, "cpu_s": 1e308, "run_s": -1e308, "peak_bytes": -1, "exit_code": 1 << 62})
-            os.write(channel(), frame(ANSWER, head.encode(), b'"held"'))
+            os.write(channel(), answer(cpu_s=1e308, run_s=-1e308, peak_bytes=-1, exit_code=1 << 62))
             hold()
         """,
     ),
@@ -319,7 +318,8 @@ CASES = (
             class Bomb:
                 def __reduce__(self):
                     return exec, (f"open({host['open_file']!r}, 'a').write('x')",)
-            os.write(channel(), answer(pickle.dumps(Bomb()), shared={"layout": [[0, 1]], "new": True, "kept": True}))
+            shared = {"layout": [[0, 1]], "new": True, "kept": True}
+            os.write(channel(), answer(pickle.dumps(Bomb()), shared=shared))
             hold()
         """,
     ),

@@ -312,8 +312,8 @@ CASES = (
         law="No disk, terminal, virtual machine or network device is opened.",
         needs=(Guard.DEVICES,),
         code="""
-            names = ["tty", "console", "kvm", "fuse", "net/tun", "loop-control", "ptmx", "vhost-net", "uinput",
-                     "sda", "vda", "nvme0n1", "rtc0", "userfaultfd", "vsock", "ttyS0", "fb0", "input/event0"]
+            names = ["tty", "console", "kvm", "fuse", "net/tun", "loop-control", "ptmx", "vhost-net", "fb0",
+                     "sda", "vda", "nvme0n1", "rtc0", "userfaultfd", "vsock", "ttyS0", "input/event0"]
             result = worst(*(refused(**{name: lambda: os.open(f"/dev/{name}", os.O_RDONLY | os.O_NONBLOCK)})
                              for name in names))
         """,

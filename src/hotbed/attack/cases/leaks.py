@@ -20,14 +20,16 @@ CASES = (
         needs=(Guard.TEMPORARY,),
         code="""
             import tempfile
-            for place in {".", os.path.expanduser("~"), tempfile.gettempdir(), "/tmp", "/dev/shm", "/var/tmp"}:
+            home, temporary = os.path.expanduser("~"), tempfile.gettempdir()
+            for place in {".", home, temporary, "/tmp", "/dev/shm", "/var/tmp"}:
                 with contextlib.suppress(OSError):
                     open(f"{place}/hotbed-attack-left", "w").close()
             result = "held"
         """,
         then="""
             import tempfile
-            places = {".", os.path.expanduser("~"), tempfile.gettempdir(), "/tmp", "/dev/shm", "/var/tmp"}
+            home, temporary = os.path.expanduser("~"), tempfile.gettempdir()
+            places = {".", home, temporary, "/tmp", "/dev/shm", "/var/tmp"}
             found = [place for place in places if os.path.exists(f"{place}/hotbed-attack-left")]
             result = f"escaped: {found}" if found else "held"
         """,
@@ -258,16 +260,16 @@ CASES = (
         law="The next execution has the whole of its disk.",
         needs=(Guard.DISK,),
         code="""
-            with contextlib.suppress(OSError), open("/tmp/full", "wb", 0) as file:
+            with contextlib.suppress(OSError), open("full", "wb", 0) as file:
                 for _ in range(17):
                     file.write(bytes(1 << 20))
             result = "held"
         """,
         then="""
             try:
-                with open("/tmp/mine", "wb", 0) as file:
+                with open("mine", "wb", 0) as file:
                     written = sum(file.write(bytes(1 << 20)) for _ in range(12))
-                os.unlink("/tmp/mine")
+                os.unlink("mine")
                 result = "held" if written == 12 << 20 else f"escaped: only {written}"
             except OSError as error:
                 result = f"escaped: {error}"
@@ -278,16 +280,16 @@ CASES = (
         name="leave-used-memory",
         law="The next execution has the whole of its memory.",
         needs=(Guard.TREE_MEMORY,),
-        limits={"memory": "96M"},
+        limits={"memory": "80M"},
         ends=(Status.OK, Status.MEMORY),
         code="""
             fd = os.memfd_create("left")
-            kept = bytearray(b"x" * (32 << 20))
+            kept = bytearray(b"x" * (24 << 20))
             os.write(fd, kept)
             result = "held"
         """,
         then="""
-            kept = bytearray(b"x" * (56 << 20))
+            kept = bytearray(b"x" * (24 << 20))
             result = "held"
         """,
     ),

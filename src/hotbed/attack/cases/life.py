@@ -186,7 +186,7 @@ CASES = (
         code="""
             sys.setrecursionlimit(1 << 30)
             def deeper(x):
-                return [deeper(x) for _ in "x"]
+                return list(map(deeper, [x]))
             deeper(0)
         """,
     ),

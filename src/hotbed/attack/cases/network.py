@@ -94,7 +94,8 @@ CASES = (
             ETH_P_ALL = 0x0300
             result = refused(icmp=lambda: socket.socket(2, 3, 1), raw=lambda: socket.socket(2, 3, 255),
                              raw6=lambda: socket.socket(10, 3, 58), ping=lambda: socket.socket(2, 2, 1),
-                             packet=lambda: socket.socket(17, 3, ETH_P_ALL), cooked=lambda: socket.socket(17, 2, 0))
+                             packet=lambda: socket.socket(17, 3, ETH_P_ALL),
+                             cooked=lambda: socket.socket(17, 2, 0))
         """,
     ),
     _case(
@@ -227,15 +228,15 @@ CASES = (
         code="""
             import urllib.parse
             proxy = urllib.parse.urlsplit(os.environ.get("HTTP_PROXY") or os.environ["http_proxy"])
+            listed, here = "allowed.invalid:443", f"127.0.0.1:{host['tcp_port']}"
             port = host["tcp_port"]
-            targets = [f"127.0.0.1:{port}", f"[::1]:{port}", f"[::ffff:127.0.0.1]:{port}", f"2130706433:{port}",
+            targets = [here, f"[::1]:{port}", f"[::ffff:127.0.0.1]:{port}", f"2130706433:{port}",
                        f"0x7f000001:{port}", f"localhost:{port}", "allowed.invalid:80", "169.254.169.254:80",
-                       f"allowed.invalid:443@127.0.0.1:{port}", f"127.0.0.1:{port}#allowed.invalid:443",
-                       f"127.0.0.1:{port}\\r\\nHost: allowed.invalid:443", f"127.0.0.1:{port}\\0.allowed.invalid:443",
-                       "allowed.invalid.:80", f"x.allowed.invalid:443"]
-            requests = [f"CONNECT {target} HTTP/1.1\\r\\nHost: allowed.invalid:443\\r\\n\\r\\n" for target in targets]
-            requests += [f"GET http://127.0.0.1:{port}/ HTTP/1.1\\r\\nHost: allowed.invalid:443\\r\\n\\r\\n",
-                         f"GET / HTTP/1.1\\r\\nHost: 127.0.0.1:{port}\\r\\n\\r\\n"]
+                       f"{listed}@{here}", f"{here}#{listed}", f"{here}\\r\\nHost: {listed}",
+                       f"{here}\\0.{listed}", "allowed.invalid.:80", f"x.{listed}"]
+            end = f" HTTP/1.1\\r\\nHost: {listed}\\r\\n\\r\\n"
+            requests = [f"CONNECT {target}{end}" for target in targets]
+            requests += [f"GET http://{here}/{end}", f"GET / HTTP/1.1\\r\\nHost: {here}\\r\\n\\r\\n"]
             def ask(request):
                 with socket.create_connection((proxy.hostname, proxy.port), 3) as s:
                     s.settimeout(3)

@@ -6,6 +6,7 @@ from functools import partial
 
 from hotbed.attack.case import Case, Group
 from hotbed.attack.guards import Guard
+from hotbed.model import Status
 
 _case = partial(Case, group=Group.PROCESSES)
 
@@ -162,7 +163,7 @@ CASES = (
         needs=(Guard.SIGNALS,),
         code="""
             for pid in {1, os.getppid()} - {0}:
-                for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGUSR1, signal.SIGSTOP, signal.SIGKILL):
+                for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGSTOP, signal.SIGKILL):
                     with contextlib.suppress(OSError):
                         os.kill(pid, number)
             time.sleep(0.02)
@@ -256,10 +257,24 @@ CASES = (
         law="The resource limits of another process are neither read nor set.",
         needs=(Guard.SCHEDULING,),
         code="""
-            pids = {1, os.getppid(), host["victim"]} - {0, os.getpid()}
+            pids = {os.getppid(), host["victim"], host["launcher"]} - {0, 1, os.getpid()}
             result = worst(*(refused(**{str(pid): lambda: resource.prlimit(pid, resource.RLIMIT_NOFILE)})
                              for pid in pids))
         """,
+    ),
+    _case(
+        name="starve-its-guardian",
+        law="Limits set on the first process of its namespace end nobody but itself.",
+        needs=(Guard.PROCESSES,),
+        ends=(Status.OK, Status.CRASHED),
+        code="""
+            for name in ("NOFILE", "DATA", "STACK", "CPU"):
+                with contextlib.suppress(OSError):
+                    resource.prlimit(1, getattr(resource, f"RLIMIT_{name}"), (0, 0))
+            time.sleep(0.02)
+            result = "held"
+        """,
+        harmless=False,
     ),
     _case(
         name="raise-its-own-priority",
@@ -353,9 +368,8 @@ CASES = (
                 facts.append("")
             print(*facts, sep="|")
             '''
-            import textwrap
-            got = subprocess.run([sys.executable, "-I", "-S", "-c", textwrap.dedent(program), host["secret_file"]],
-                                 capture_output=True, text=True).stdout.strip()
+            command = [sys.executable, "-I", "-S", "-c", program, host["secret_file"]]
+            got = subprocess.run(command, capture_output=True, text=True).stdout.strip()
             result = "held" if got == "2|1|0000000000000000|" else f"escaped: {got!r}"
         """,
     ),

@@ -15,18 +15,17 @@ import contextlib
 import errno
 import os
 import platform
-import signal
 import socket
 from collections.abc import Callable
 
 from ..launcher import GUARDIAN_FD, remove_tree
 from ..proxy import PROXY_PORT
-from . import enclosure, landlock, namespaces, privileges, root, seccomp
+from . import cell, enclosure, landlock, namespaces, privileges, root, seccomp
+from .cell import Cell
 from .namespaces import StepError, step
 from .profile import BOX, PARENT, WORK, Profile
 
 WRITABLE_FILES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
-SHARERS = 4  # in tier shared all children write to one file system: as large as for so many
 _SOCKETS = {"none": "none", "proxy": "tcp", "host": "all"}
 
 
@@ -46,6 +45,8 @@ class Sandbox:
         self.mechanisms: list[str] = []
         self._guardian: socket.socket | None = None
         self._own_pids = self._ruleset = -1
+        self._free: list[Cell] = []
+        self._home: Cell | None = None  # of this process, if it is a child
         self._base_rules = {"readable": profile.readable, "writable": profile.writable}
         if profile.enclosed:
             guardian = os.dup(GUARDIAN_FD)
@@ -59,14 +60,16 @@ class Sandbox:
             # In tier shared each child may write below its own directory only.
             base = [PARENT] if profile.tier == "full" else []
             self._base_rules = {"readable": ["/"], "writable": [*base, *profile.writable]}
-            self.mechanisms += ["user-ns", "mount-ns", "pid-ns", "ipc-ns", "uts-ns", "cgroup-ns"]
+            self.mechanisms += ["user-ns", "mount-ns", "ipc-ns", "uts-ns", "cgroup-ns"]
+            # In tier shared the pid namespace is the template's: siblings see each other in it.
+            self.mechanisms += ["pid-ns"] * (profile.tier == "full")
             if profile.network != "host":
                 self.mechanisms.append("net-ns")
         if profile.user is not None:
             self.mechanisms.append("unprivileged-uid")
         with step("give up capabilities"):
-            kept = {privileges.CAP_SYS_ADMIN} if profile.enclosed else set()
-            privileges.set_capabilities(frozenset(kept))
+            kept = enclosure.TEMPLATE_CAPABILITIES if profile.enclosed else frozenset()
+            privileges.set_capabilities(kept)
         with step("forbid new privileges"):
             privileges.forbid_new()
         self.mechanisms += ["no-new-privs", "no-capabilities", "rlimits"]
@@ -80,14 +83,16 @@ class Sandbox:
         if profile.tier == "full" and self.abi:
             self._ruleset = self._rules([])
         elif profile.tier == "shared" and keep is not None:
-            root.mount_box(profile.disk_bytes * SHARERS)
+            root.mount_box(profile.disk_bytes)  # one for all children
         elif profile.tier == "landlock":
             own = self._rules([profile.work_root])
             with step("enforce Landlock"):
                 landlock.enforce(own)
             os.close(own)
+        # Siblings share the network namespace, and with it abstract sockets, where no scope parts them.
+        unix = profile.enclosed and "landlock-scopes" in self.mechanisms
         self._program = seccomp.prepare(
-            seccomp.program(platform.machine(), sockets=_SOCKETS[profile.network], unix=profile.enclosed)
+            seccomp.program(platform.machine(), sockets=_SOCKETS[profile.network], unix=unix)
         )
         self.mechanisms.append("seccomp")
 
@@ -101,24 +106,32 @@ class Sandbox:
                 connect={"none": [], "proxy": [PROXY_PORT], "host": None}[self.profile.network],
             )
 
-    def fork(self) -> tuple[int, int | None]:
-        """Fork a child into a pid namespace of its own: its pid and its guardian's; 0 in the child."""
+    def fork(self) -> tuple[int, Cell | None]:
+        """Fork a child, in tier full into a cell: its pid and its cell; pid 0 in the child."""
         if self.profile.tier != "full" or self._guardian is None:
             return os.fork(), None
-        guardian = enclosure.ask_guardian(self._guardian)
-        pidfd = os.pidfd_open(guardian)
-        try:
-            with step("enter a pid namespace"):
-                namespaces.enter(pidfd, namespaces.NEW_PID)
-        finally:
-            os.close(pidfd)
+        home = self._free.pop() if self._free else cell.ask(self._guardian)
         pid = -1
         try:
-            pid = os.fork()
-        finally:
-            if pid != 0:
-                namespaces.enter(self._own_pids, namespaces.NEW_PID)
-        return pid, guardian
+            home.enter_pids()
+            try:
+                pid = os.fork()
+            finally:
+                if pid != 0:
+                    namespaces.enter(self._own_pids, namespaces.NEW_PID)
+        except OSError:
+            home.close()
+            raise
+        if pid == 0:
+            self._home = home
+        return pid, home
+
+    def take_back(self, home: Cell, *, cleared: bool) -> None:
+        """A cell whose child has ended: used again, if its keeper has cleared it."""
+        if cleared:
+            self._free.append(home)
+        else:
+            home.close()
 
     def forget(self, process_id: int) -> None:
         """A child has ended: what it left where its siblings are is removed."""
@@ -133,7 +146,7 @@ class Sandbox:
             StepError: With the step that fails there.
         """
         reader, writer = os.pipe()
-        pid, guardian = self.fork()
+        pid, home = self.fork()
         if pid == 0:
             words = "an unknown step fails"
             try:
@@ -149,18 +162,17 @@ class Sandbox:
         with open(reader, encoding="utf-8") as file:
             words = file.read()
         os.waitpid(pid, 0)
-        if guardian is not None:
-            os.kill(guardian, signal.SIGKILL)
+        if home is not None:
+            home.close()
         if words:
             raise StepError("try a child", OSError(0, words))
 
     def mount(self) -> None:
         """In a child, or an interpreter of its own: the private file system."""
-        if self.profile.tier == "full":
-            if self._guardian is not None:
-                with step("make a mount namespace"):
-                    namespaces.unshare(namespaces.NEW_MOUNT)
-                root.mount_proc("/proc")
+        if self._home is not None:
+            self._home.enter_mounts()
+            self._home.close()
+        elif self.profile.tier == "full":
             root.mount_box(self.profile.disk_bytes)
 
     def confine(self, own_directory: str) -> None:

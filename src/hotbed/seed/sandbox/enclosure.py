@@ -3,7 +3,7 @@
 Three processes take part. A short-lived helper, forked from the launcher, is the only one that
 stands both outside and inside: it makes the namespaces, writes the user map and joins them. The
 *guardian* is the first process of the new pid namespace: killing it kills everything inside, and it
-makes further such guardians when a template asks, being far smaller than a template. The *inmate* is
+makes the cells of a template's children, being far smaller than a template. The *inmate* is
 the interpreter that was ordered. Guardian and inmate are the launcher's children, not the helper's
 (CLONE_PARENT): their ends are told to it.
 
@@ -24,11 +24,13 @@ from typing import Any
 
 from .. import kernel, proxy
 from ..nursery import Born
-from . import namespaces, privileges, root
-from .namespaces import StepError, step
+from . import cell, namespaces, privileges, root
+from .namespaces import step
 from .profile import OUTSIDE_USER
 
 USER = 1000  # uid and gid inside
+# To mount, and to join a mount namespace; in the user namespace only, and never in a child.
+TEMPLATE_CAPABILITIES = frozenset({privileges.CAP_SYS_ADMIN, privileges.CAP_SYS_CHROOT})
 _KINDS = (
     namespaces.NEW_USER
     | namespaces.NEW_MOUNT
@@ -47,8 +49,8 @@ class EnclosureError(OSError):
 def start(spec: dict[str, Any], become: Callable[[int], None]) -> Born:
     """Start an inmate, which calls `become` with its guardian's socket; that must exec.
 
-    `spec` has `view` (see root.View), `network` (see Profile) and `guards`, whether the guardian
-    makes others. With network "proxy" the result has the proxy's listening socket.
+    `spec` has `view` (see root.View), `network` and `disk_bytes` (see Profile), and `cells`, whether
+    the guardian makes cells. With network "proxy" the result has the proxy's listening socket.
 
     Raises:
         EnclosureError: If a step of it is not permitted here.
@@ -74,7 +76,7 @@ def start(spec: dict[str, Any], become: Callable[[int], None]) -> Born:
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
         raise EnclosureError(word["error"])
-    return Born(word["inmate"], word["guardian"], tuple(fds))
+    return Born(word["inmate"], word["guardian"], fds=tuple(fds))
 
 
 def _help(launcher: socket.socket, spec: dict[str, Any], become: Callable[[int], None]) -> None:
@@ -129,8 +131,8 @@ def _enclose(
     if inmate == 0:
         try:
             _drop_user(privileged)
-            privileges.drop_bounding(frozenset({privileges.CAP_SYS_ADMIN}))
-            privileges.keep_across_exec(frozenset({privileges.CAP_SYS_ADMIN}))
+            privileges.drop_bounding(TEMPLATE_CAPABILITIES)
+            privileges.keep_across_exec(TEMPLATE_CAPABILITIES)
             privileges.forbid_new()
             _die_with(launcher)
             become(near.fileno())
@@ -190,50 +192,24 @@ def _guard(
         socket.send_fds(far, [b"ready"], [one.fileno() for one in listeners])
         _die_with(launcher)
         kernel.close_all_but(far.fileno())
-        _wait_inside(far, guards=spec["guards"])
+        _wait_inside(far, spec)
     finally:
         os._exit(1)
 
 
-def _wait_inside(far: socket.socket, *, guards: bool) -> None:
-    """Make a guardian for each packet that comes; without that duty, only be there.
+def _wait_inside(far: socket.socket, spec: dict[str, Any]) -> None:
+    """Make a cell for each packet that comes; without that duty, only be there.
 
-    A guardian keeps one capability, though it needs none any more: code without it can then
-    neither trace the guardian nor read its memory. A template, which has it too, can join; it
-    could not if the guardian were not dumpable, as a change of user leaves it.
+    Guardians and keepers of cells have the capabilities that a template has: code without them can
+    neither trace these processes nor read their memory, while the template can join their
+    namespaces; it could not if they were not dumpable, as a change of user leaves them.
     """
     privileges.allow_dumping()
     privileges.drop_bounding(frozenset())
-    privileges.set_capabilities(frozenset({privileges.CAP_SYS_ADMIN}))
+    privileges.set_capabilities(TEMPLATE_CAPABILITIES)
     privileges.forbid_new()
     kernel.set_parent_death_signal()  # the capabilities given up have taken it back
-    while guards and far.recv(16):
-        try:
-            pid = namespaces.clone(namespaces.NEW_PID)
-        except OSError as error:
-            far.send(json.dumps({"error": str(error), "errno": error.errno}).encode())
-            continue
-        if pid == 0:
-            try:
-                kernel.set_parent_death_signal()
-                far.close()
-                while True:
-                    signal.pause()
-            finally:
-                os._exit(1)
-        far.send(json.dumps({"pid": pid}).encode())
+    while spec["cells"] and far.recv(16):
+        cell.make(far, spec["disk_bytes"])
     while True:
         signal.pause()
-
-
-def ask_guardian(guardian: socket.socket) -> int:
-    """The pid of a new guardian, in a pid namespace of its own below this one's.
-
-    Raises:
-        OSError: If it could not be made.
-    """
-    guardian.send(b"another")
-    said = json.loads(guardian.recv(_WORD) or b'{"error": "the guardian is gone", "errno": null}')
-    if "error" in said:
-        raise StepError("make a pid namespace", OSError(said["errno"] or 0, said["error"]))
-    return int(said["pid"])

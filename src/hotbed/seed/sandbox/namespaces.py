@@ -116,6 +116,11 @@ def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str
     )
 
 
+def unmount(path: str) -> None:
+    """Unmount what is mounted there, now for the path and later for who still has it open."""
+    _checked(_umount(os.fsencode(path), DETACH))
+
+
 def set_attributes(path: str, flags: int) -> None:
     """Add mount attributes (READ_ONLY, NO_SUID, NO_DEVICES) to a mount and all below it."""
     attributes = _MountAttributes(set=flags)  # these three have the same values here as in mount(2)

@@ -1,0 +1,165 @@
+"""A cell: a pid namespace and a mount namespace with a private file system, for one child at a time.
+
+Its first process, the *keeper*, is made by the template's guardian and outlives the children: to make
+two namespaces and four mounts for each child, and to take them down, cost more than the child
+itself. Between two children it clears the cell: every process in it is killed, the file system is
+replaced by an empty one, and the next pid is 2 again.
+
+Law: a cell is given to the next child only after its keeper has seen that nobody else is in it. One
+that does not manage in time ends itself, and with itself all that is in the cell.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import time
+from typing import Any
+
+from .. import kernel
+from . import namespaces, root
+from .namespaces import StepError, step
+from .profile import BOX
+
+CLEARING_S = 2.0  # a killed process that has not died by then sits in an uninterruptible call
+_PAUSE_S = 0.0002  # the first between two looks at who is left; doubled each time
+_CLEAR, _READY = b"clear", b"ready"
+_WORD = 4096
+
+
+# In the template.
+
+
+class Cell:
+    """A cell as the template holds it."""
+
+    __slots__ = ("pidfd", "socket")
+
+    def __init__(self, keeper: socket.socket, pid: int) -> None:
+        self.socket = keeper
+        self.pidfd = os.pidfd_open(pid)
+
+    def enter_pids(self) -> None:
+        """Have the next fork of this process take place inside."""
+        with step("enter a pid namespace"):
+            namespaces.enter(self.pidfd, namespaces.NEW_PID)
+
+    def enter_mounts(self) -> None:
+        """In the child: see the cell's file system."""
+        with step("enter a mount namespace"):
+            namespaces.enter(self.pidfd, namespaces.NEW_MOUNT)
+
+    def clear(self) -> None:
+        """Its child has been reaped: ask for its clearing; `cleared` tells when the socket is readable."""
+        with contextlib.suppress(OSError):  # the keeper is gone: its socket says so
+            self.socket.send(_CLEAR)
+
+    def cleared(self) -> bool:
+        """Whether it can be used again, once its keeper has said something."""
+        try:
+            return self.socket.recv(_WORD) == _READY
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        """Let go of it; its keeper ends, and everything in it."""
+        self.socket.close()
+        os.close(self.pidfd)
+
+
+def ask(guardian: socket.socket) -> Cell:
+    """A new cell from the template's guardian.
+
+    Raises:
+        OSError: If it could not be made, with the step that failed.
+    """
+    guardian.send(b"another")
+    data, fds, _flags, _address = socket.recv_fds(guardian, _WORD, 1)
+    said: dict[str, Any] = json.loads(data or b'{"error": "the guardian is gone"}')
+    if "error" in said:
+        raise StepError("make a cell", OSError(said.get("errno") or 0, said["error"]))
+    keeper = socket.socket(fileno=fds[0])
+    poll = select.poll()
+    poll.register(keeper, select.POLLIN)
+    word = keeper.recv(_WORD) if poll.poll(CLEARING_S * 1000.0) else b"its keeper does not answer"
+    if word != _READY:
+        keeper.close()
+        raise StepError("make a cell", OSError(0, word.decode("utf-8", "replace") or "its keeper was killed"))
+    return Cell(keeper, said["pid"])
+
+
+# In the guardian.
+
+
+def make(guardian: socket.socket, size_bytes: int) -> None:
+    """Make a cell for the template at the other end of this socket."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        pid = namespaces.clone(namespaces.NEW_PID | namespaces.NEW_MOUNT)
+        if pid == 0:
+            try:
+                guardian.close()
+                theirs.close()
+                _keep(ours, size_bytes)
+            finally:
+                os._exit(1)
+        socket.send_fds(guardian, [json.dumps({"pid": pid}).encode()], [theirs.fileno()])
+    except OSError as error:
+        guardian.send(json.dumps({"error": str(error.strerror), "errno": error.errno}).encode())
+    finally:
+        ours.close()
+        theirs.close()
+
+
+# In the keeper.
+
+
+def _keep(template: socket.socket, size_bytes: int) -> None:
+    kernel.set_parent_death_signal()
+    kernel.set_name("hotbed-cell")
+    try:
+        root.mount_proc("/proc")
+        root.mount_box(size_bytes)
+    except OSError as error:
+        template.send(str(error).encode())
+        return
+    template.send(_READY)
+    while template.recv(_WORD):
+        _clear_processes()
+        namespaces.unmount(BOX)
+        root.mount_box(size_bytes)
+        _begin_pids_again()
+        template.send(_READY)
+
+
+def _clear_processes() -> None:
+    """Kill everybody else in this pid namespace, and wait until nobody is left.
+
+    The kernel ends the dead by itself: this process ignores SIGCHLD. A fork under way when all are
+    signalled is caught too: it fails, or its child is signalled.
+    """
+    deadline = time.monotonic() + CLEARING_S
+    pause_s = _PAUSE_S
+    while True:
+        try:
+            os.kill(-1, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+        if time.monotonic() > deadline:
+            os._exit(1)
+        time.sleep(pause_s)
+        pause_s *= 2
+
+
+def _begin_pids_again() -> None:
+    """The next process is number 2, as in a new namespace; without the file, numbers go on."""
+    with contextlib.suppress(OSError):
+        fd = os.open("/proc/sys/kernel/ns_last_pid", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, b"1")
+        finally:
+            os.close(fd)
