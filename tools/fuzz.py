@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
+import itertools
 import json
 import os
 import random
@@ -35,7 +36,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import msgspec
 
@@ -319,83 +320,102 @@ class Frames(Part):
         return f"{classify.answered(answer).status} {len(files)}"
 
 
-class Conversation(Part):
-    """An exchange over a real link whose far ends are held here."""
+class Said(NamedTuple):
+    """What a far end does in one conversation."""
 
-    def __init__(self) -> None:
-        self._limits = Limits(output=2048, value=BODY_LIMIT, artifacts=BODY_LIMIT)
-        self._request = run_request("1", {}, mode=Mode.FRESH, own=True, env=None, seed=None, trusted=False)
-        self._place = Place(EnvironmentId(1), Environment(), None)
-        self._control = Control()
+    chunks: Sequence[bytes]  # on the channel
+    out: Sequence[bytes] = ()  # on stdout; one before each chunk
+    fds: int = 0  # descriptors that go with the first byte
+    shuts: bool = False  # the channel for writing, instead of closing it
+    status: int | None = None  # of the process, as `wait` gives it
+
+
+def converse(
+    said: Said, limits: Limits, *, announced: bool = False, sharing: bool = False, request: bytes = b"x"
+) -> tuple[Close, Result | None]:
+    """Have an exchange over a link whose far ends are held here: how it closed, and its result.
+
+    Without a result where the process could not be set up: that is the environment's failure.
+    """
+    control = Control()
+    link = Link(ChildId(1), control)
+    (channel, *pipes), link.far_ends = link.far_ends, []
+    far = socket.socket(fileno=channel)
+    far.setblocking(False)
+    exchange = Exchange(
+        link,
+        announced=announced,
+        output_bytes=limits.output_bytes,
+        value_bytes=limits.value_bytes + limits.artifacts_bytes,
+        on_stdout=_ignore,
+        sharing=sharing,
+    )
+    try:
+        exchange.send(request)
+        for chunk, text in itertools.zip_longest(said.chunks, said.out, fillvalue=b""):
+            os.write(pipes[0], text)
+            _write(exchange, far, chunk, said.fds)
+        far.shutdown(socket.SHUT_WR) if said.shuts else far.close()
+        while exchange.closed is None:
+            _step(exchange, None)
+        exchange.drain()
+        link.ended, link.wait_status = said.status is not None, said.status
+        if exchange.closed is Close.BROKEN:
+            return exchange.closed, None
+        return exchange.closed, _result(exchange, limits)
+    finally:
+        for fd in (*exchange.fds, *pipes):
+            os.close(fd)
+        far.close()
+        link.close()
+        control.close()
+
+
+def _ignore(_text: str) -> None:
+    pass
+
+
+def _write(exchange: Exchange, far: socket.socket, data: bytes, fds: int) -> None:
+    view = memoryview(data)
+    while view and exchange.closed is None:
+        try:
+            view = view[socket.send_fds(far, [view], [far.fileno()] * fds) if fds else far.send(view) :]
+        except BlockingIOError:
+            pass
+        _step(exchange, 0)
+
+
+def _step(exchange: Exchange, wait_ms: int | None) -> None:
+    for fd, events in exchange.link.poll.poll(wait_ms):
+        if exchange.closed is None:
+            exchange.ready(fd, events)
+
+
+def _result(exchange: Exchange, limits: Limits) -> Result:
+    request = run_request("1", mode=Mode.FRESH, own=True, inputs={}, env=None, seed=None, trusted=False)
+    job = Job("1", TicketId(1), EnvironmentId(1), request, 0.0)
+    place = Place(EnvironmentId(1), Environment(), None)
+    return result_of(job, place, 0.0, outcome_of(exchange, limits, None), exchange=exchange)
+
+
+class Conversation(Part):
+    """A channel and two pipes, without a process."""
+
+    _limits = Limits(output=2048, value=BODY_LIMIT, artifacts=BODY_LIMIT)
 
     def case(self, liar: Liar) -> str:
-        link = Link(ChildId(1), self._control)
-        (channel, *pipes), link.far_ends = link.far_ends, []
-        far = socket.socket(fileno=channel)
-        far.setblocking(False)
-        try:
-            return self._converse(liar, link, far, pipes)
-        finally:
-            far.close()
-            for fd in pipes:
-                os.close(fd)
-            link.close()
-
-    def _converse(self, liar: Liar, link: Link, far: socket.socket, pipes: list[int]) -> str:
         announced = liar.happens(0.3)
-        exchange = Exchange(
-            link,
-            announced=announced,
-            output_bytes=self._limits.output_bytes,
-            value_bytes=self._limits.value_bytes + self._limits.artifacts_bytes,
-            on_stdout=(lambda text: None) if liar.happens(0.3) else None,
-            sharing=liar.happens(0.1),
+        said = Said(
+            liar.stream(began=announced),
+            [liar.random.randbytes(liar.choice((0, 1, 100, 1500))) for _ in range(liar.few())],
+            liar.choice((0, 0, 0, 1, 8)),
+            liar.happens(0.2),
+            liar.choice((None, 0, 9, 11, 24, 134, 256, 0xFF00)),
         )
-        try:
-            exchange.send(bytes(liar.choice((100, 100, 2_000_000))))
-            for chunk in liar.stream(began=announced):
-                self._write(liar, exchange, far, chunk)
-                if liar.happens(0.2):
-                    os.write(pipes[liar.number(2)], liar.random.randbytes(liar.choice((1, 100, 1500))))
-            if liar.happens(0.3):
-                os.close(pipes.pop())
-            far.shutdown(socket.SHUT_WR) if liar.happens(0.2) else far.close()
-            while exchange.closed is None:
-                self._step(exchange, 1000)
-            exchange.drain()
-        finally:
-            for fd in exchange.fds:
-                os.close(fd)
-        link.ended = liar.happens(0.8)
-        link.wait_status = liar.choice((None, 0, 9, 11, 24, 134, 256, 0xFF00)) if link.ended else None
-        if exchange.closed is Close.BROKEN:
-            return (
-                f"broken {gist(exchange.answer.meta.decode('utf-8', 'replace') if exchange.answer else '')}"
-            )
-        outcome = outcome_of(exchange, self._limits, None)
-        job = Job("1", TicketId(1), EnvironmentId(1), self._request, 0.0)
-        result = result_of(job, self._place, 0.0, outcome, exchange=exchange)
-        return f"{exchange.closed} {judge(result)}"
-
-    def _write(self, liar: Liar, exchange: Exchange, far: socket.socket, data: bytes) -> None:
-        view = memoryview(data)
-        while view and exchange.closed is None:
-            try:
-                if liar.happens(0.02):
-                    view = view[socket.send_fds(far, [view], [0] * liar.choice((1, 8))) :]
-                else:
-                    view = view[far.send(view) :]
-            except BlockingIOError:
-                pass
-            self._step(exchange, 0)
-
-    def _step(self, exchange: Exchange, wait_ms: int) -> None:
-        for fd, events in exchange.link.poll.poll(wait_ms):
-            if exchange.closed is None:
-                exchange.ready(fd, events)
-
-    def close(self) -> None:
-        self._control.close()
+        request = bytes(liar.choice((100, 100, 2_000_000)))
+        sharing = liar.happens(0.2)
+        closed, result = converse(said, self._limits, announced=announced, sharing=sharing, request=request)
+        return f"{closed} {judge(result) if result is not None else 'no result'}"
 
 
 OWN_CHANNEL = """

@@ -1,64 +1,188 @@
-"""What a host is asked: each uses hotbed.Engine as any program would, and gives plain data."""
+"""What hosts are asked: each uses hotbed as any program would, and tells what came of it."""
+
 from __future__ import annotations
-import warnings, glob, os, tempfile, time
+
+import os
+import socket
+import tempfile
+import threading
+import warnings
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
-from hotbed import Engine, Limits
+
+import msgspec
+
+from hotbed import Engine, Environment, IsolationWarning, Limits, RefusedError, Result
 from hotbed.engine.confinement import Confinement
-from hotbed.errors import HotbedError
+from hotbed.proc.cgroup import Unavailable
 
-def explore() -> Any:
-    out: dict[str, Any] = {}
-    t=time.time()
-    with warnings.catch_warnings(record=True) as caught:
+PATIENCE_S = 60.0  # for another thread of the host
+
+# Deeds that a sandbox must not allow; each becomes what it gives, or the name of its errno.
+TRIED = """
+import errno, os, socket
+
+def tried(deed):
+    try:
+        return deed()
+    except OSError as error:
+        return errno.errorcode[error.errno]
+"""
+SIGHTS = f"""{TRIED}
+with open("mine", "w") as file:
+    file.write("kept")
+result = {{
+    "own": open("mine").read(),
+    "read": tried(lambda: open(secret).read()),
+    "listed": tried(lambda: os.listdir(os.path.dirname(secret))),
+    "made": tried(lambda: open(secret + ".new", "w").close()),
+    "signalled": tried(lambda: os.kill(engine, 0)),
+    "connected": tried(lambda: socket.create_connection(("127.0.0.1", port), 5).close()),
+}}
+"""
+
+
+class Look(msgspec.Struct, frozen=True):
+    """What an engine finds on a host, and what code finds that it runs.
+
+    Texts are those of refusals, "" where there was none; `network` is for an allow-list of hosts.
+    """
+
+    tier: str
+    mechanisms: set[str]
+    failures: dict[str, str]  # of the tiers above, with the step
+    groups: str  # why there are no cgroups
+    groups_left: list[str]
+    strict: str
+    network: str
+    seen: dict[str, Any]
+    reason: str
+    warnings: list[str]
+
+
+def look() -> Look:
+    """Run a piece of code, ask for the strictest, and for a network."""
+    directory = Path(tempfile.mkdtemp(prefix="outside-"))
+    directory.chmod(0o755)
+    (directory / "secret").write_text("of the host")
+    with (
+        warnings.catch_warnings(record=True) as caught,
+        socket.create_server(("127.0.0.1", 0)) as server,
+        Engine() as engine,
+    ):
         warnings.simplefilter("always")
-        try:
-            with Engine() as engine:
-                out["start"]=time.time()-t
-                for name, options in (("run", {}), ("again", {}), ("strict", {"isolation": "strict"}), ("net", {"limits": Limits(network=["example.org:443"])})):
-                    t=time.time()
-                    try:
-                        r = engine.run("import os\nresult=[40+2, os.getuid(), os.getpid(), os.getcwd()]", **options)
-                        out[name] = [str(r.status), r.value, r.error and r.error.message, " ".join(r.isolation), time.time()-t]
-                    except HotbedError as error:
-                        out[name] = repr(error), time.time()-t
-                out["failures"] = {str(k): v for k,v in engine.dispatcher.trials(engine.environment, Confinement()).failures.items()}
-                out["groups"] = repr(engine.dispatcher.groups)
-        except BaseException as e:
-            out["exc"]=repr(e)
-    out["left"] = glob.glob(tempfile.gettempdir() + "/hotbed*")
-    out["warnings"] = [str(one.message) for one in caught]
-    return out
+        inputs = {
+            "secret": str(directory / "secret"),
+            "engine": os.getpid(),
+            "port": server.getsockname()[1],
+        }
+        result = engine.run(SIGHTS, inputs=inputs)
+        assert result.ok, result
+        strict = _refusal(lambda: engine.run("1", isolation="strict"))
+        network = _refusal(lambda: engine.run("1", limits=Limits(network=["api.example.com:443"])))
+        groups = engine.dispatcher.groups
+        paths = [] if isinstance(groups, Unavailable) else groups.paths
+        failures = engine.dispatcher.trials(engine.environment, Confinement()).failures
+    return Look(
+        tier=result.isolation[0],
+        mechanisms=set(result.isolation[1:]),
+        failures={str(tier): step for tier, step in failures.items()},
+        groups=groups.reason if isinstance(groups, Unavailable) else "",
+        groups_left=[path for path in paths if os.path.exists(path)],
+        strict=strict,
+        network=network,
+        seen=result.value,
+        reason=result.reason,
+        warnings=[str(one.message) for one in caught if issubclass(one.category, IsolationWarning)],
+    )
 
-def neigh() -> Any:
-    import threading, json
-    out={}
-    with Engine() as engine:
-        told=threading.Event(); lines=[]
-        def heard(t):
-            lines.append(t); told.set()
-        th=threading.Thread(target=lambda: out.__setitem__("a", str(engine.run("""
-import os, signal, socket
-open('secret','w').write('s3')
-try:
-    s=socket.socket(socket.AF_UNIX); s.bind('sock'); s.listen()
-except OSError: pass
+
+def _refusal(run: Callable[[], Result]) -> str:
+    try:
+        result = run()
+    except RefusedError as error:
+        return str(error)
+    assert result.ok, result
+    return ""
+
+
+# Two executions at a time.
+
+WAITS = """
+import os, signal
+with open("secret", "w") as file:
+    file.write("of an execution")
 print(os.getcwd(), os.getpid(), flush=True)
-signal.pause()
-""", on_stdout=heard, id="a").status)))
-        th.start()
-        told.wait(20)
-        d,p=lines[0].split()
-        out["tier"]=engine.run("""
-import os, socket
-def tried(f):
-    try: return repr(f())
-    except OSError as e: return repr(e)
-result={'cwd':os.getcwd(),'list':tried(lambda: os.listdir(d)),'read':tried(lambda: open(d+'/secret').read()),'write':tried(lambda: open(d+'/x','w')),
-'unlink':tried(lambda: os.unlink(d+'/secret')),'chmod':tried(lambda: os.chmod(d,0o777)), 'kill':tried(lambda: os.kill(p,0)), 'ps':tried(lambda: os.listdir('/proc')), 'environ':tried(lambda: open(f'/proc/{p}/environ').read()),
-'mem':tried(lambda: open(f'/proc/{p}/mem')), 'fd':tried(lambda: os.listdir(f'/proc/{p}/fd')), 'conn':tried(lambda: socket.socket(socket.AF_UNIX).connect(d+'/sock')),
-'cwdlink':tried(lambda: os.readlink(f'/proc/{p}/cwd')), 'cmd':tried(lambda: open(f'/proc/{p}/cmdline').read()), 'stat':tried(lambda: os.stat(d)), 'box': tried(lambda: os.listdir('/home/box')), 'prlimit': tried(lambda: __import__('resource').prlimit(p, 0, (1,1))),'renice': tried(lambda: os.setpriority(0, p, 19)), 'aff': tried(lambda: os.sched_setaffinity(p, {0})),
-'oom': tried(lambda: open(f'/proc/{p}/oom_score_adj','w').write('1000')), 'env':dict(os.environ), 'flock': tried(lambda: __import__('fcntl').flock(open('/usr/bin/env'), 2))
-}
-""", inputs={"d":d,"p":int(p)}).value
-        engine.cancel("a"); th.join()
-    return out
+while True:
+    signal.pause()
+"""
+PRIES = f"""{TRIED}
+result = {{
+    "read": tried(lambda: open(f"{{directory}}/secret").read()),
+    "listed": tried(lambda: os.listdir(directory)),
+    "written": tried(lambda: open(f"{{directory}}/secret", "a").close()),
+    "made": tried(lambda: open(f"{{directory}}/new", "w").close()),
+    "removed": tried(lambda: os.unlink(f"{{directory}}/secret")),
+    "signalled": tried(lambda: os.kill(pid, 0)),
+    "its variables": tried(lambda: open(f"/proc/{{pid}}/environ").read()),
+    "its memory": tried(lambda: open(f"/proc/{{pid}}/mem").close()),
+    "its files": tried(lambda: os.listdir(f"/proc/{{pid}}/cwd/")),
+}}
+"""
+
+
+class Neighbours(msgspec.Struct, frozen=True):
+    """What one execution could do to another, and whether the other's directory went with its end."""
+
+    tier: str
+    mechanisms: set[str]
+    pried: dict[str, Any]
+    gone: bool
+
+
+def neighbours() -> Neighbours:
+    """Run one execution that waits, and one that knows where it is."""
+    told: list[str] = []
+    running = threading.Event()
+
+    def listen(text: str) -> None:
+        told.append(text)
+        running.set()
+
+    with Engine() as engine:
+        thread = threading.Thread(target=lambda: engine.run(WAITS, on_stdout=listen, id="one", timeout=None))
+        thread.start()
+        assert running.wait(PATIENCE_S)
+        directory, pid = "".join(told).split()
+        other = engine.run(PRIES, inputs={"directory": directory, "pid": int(pid)})
+        assert other.ok, other
+        engine.cancel("one")
+        thread.join(PATIENCE_S)
+        exists = {"directory": directory}
+        gone = False
+        for _ in range(1000):  # its end is news a moment after its result
+            gone = not engine.run("import os; os.path.lexists(directory)", inputs=exists).value
+            if gone and not os.path.lexists(directory):
+                break
+    return Neighbours(other.isolation[0], set(other.isolation[1:]), other.value, gone)
+
+
+# Interpreters.
+
+
+class Interpreter(msgspec.Struct, frozen=True):
+    """What code finds in an interpreter of that path."""
+
+    tier: str
+    prefix: str
+    beside: str  # what became of reading a file beside the interpreter's prefix
+
+
+def interpreter(python: str, beside: str) -> Interpreter:
+    """Run a piece of code in another interpreter."""
+    code = f"{TRIED}import sys\nresult = [sys.prefix, tried(lambda: open(beside).read())]"
+    with Engine(Environment(python=python)) as engine:
+        result = engine.run(code, inputs={"beside": beside})
+        assert result.ok, result
+    return Interpreter(result.isolation[0], *result.value)

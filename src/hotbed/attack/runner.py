@@ -291,7 +291,9 @@ class Ground:
             faults.append(f"afterwards: {crowd - self._crowd} processes are left")
             self._crowd = crowd
         if open_now.total() > self._descriptors.total():
-            faults.append(f"afterwards: the engine has more descriptors: {dict(open_now - self._descriptors)}")
+            faults.append(
+                f"afterwards: the engine has more descriptors: {dict(open_now - self._descriptors)}"
+            )
             self._descriptors = open_now
         return faults
 

@@ -70,7 +70,11 @@ class Slot:
                 os.mkdir(directory, 0o755)
                 self.directories.append(directory)
                 self._homes.update(dict.fromkeys(site.controllers, directory))
-                self.entrances.append(os.open(f"{directory}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC))
+                # A thread that enters by itself, alone, through `tasks` takes no lock of the whole system;
+                # through `cgroup.procs` it waits for an RCU grace period, up to 20 ms. Version 2 has
+                # no such way into another domain.
+                door = "tasks" if version == 1 else "cgroup.procs"
+                self.entrances.append(os.open(f"{directory}/{door}", os.O_WRONLY | os.O_CLOEXEC))
             self._prepare_memory()
         except OSError:
             self.close()

@@ -95,7 +95,7 @@ def become_user(user: int | None) -> None:
 
 
 def enter_groups(entrances: list[int]) -> None:
-    """Move this process into the cgroups whose `cgroup.procs` these are, and close them."""
+    """Move this process, of one thread, into the cgroups that these let in to, and close them."""
     for fd in entrances:
         os.write(fd, b"0")  # the writer itself
         os.close(fd)

@@ -190,6 +190,35 @@ CASES = (
         """,
     ),
     _case(
+        name="send-urgent-data",
+        law="A byte out of band in the middle of an answer does not hold up the engine.",
+        ends=_ITS_OWN,
+        kinds=_BLAME,
+        code="""
+            with socket.socket(fileno=os.dup(channel())) as far:
+                far.send(answer()[:30])
+                with contextlib.suppress(OSError):
+                    far.send(b"!", socket.MSG_OOB)
+                far.send(answer()[30:])
+            hold()
+        """,
+    ),
+    _case(
+        name="reach-the-engine-by-the-channel",
+        law="The socket's other end, asked for as a pidfd, is not signalled and not entered.",
+        code="""
+            SO_PEERPIDFD = 77
+            with socket.socket(fileno=os.dup(channel())) as far:
+                def peer():
+                    return far.getsockopt(socket.SOL_SOCKET, SO_PEERPIDFD)
+                result = refused(signal=lambda: signal.pidfd_send_signal(peer(), 0),
+                                 take=lambda: call("pidfd_getfd", peer(), 0, 0),
+                                 join=lambda: call("setns", peer(), 0x20000),
+                                 advise=lambda: call("process_madvise", peer(), 0, 0, 21, 0))
+        """,
+        needs=(Guard.ENGINE, Guard.SIGNALS, Guard.CALLS),
+    ),
+    _case(
         name="shut-the-channel-down",
         law="A channel that is shut but not closed is no reason to wait.",
         ends=(Status.CRASHED,),
@@ -273,6 +302,39 @@ CASES = (
         code="""
             names = ["os; raise SystemExit", "../../x", host["directory"], "antigravity", "x" * 1000, "\\0"]
             os.write(channel(), answer(imports=names))
+            hold()
+        """,
+    ),
+    _case(
+        name="name-artifacts-elsewhere",
+        law="Artifacts that it claims to have left have no name that leads out of a directory.",
+        ends=_ITS_OWN,
+        kinds=_BLAME,
+        code="""
+            names = ["../x", "/etc/x", "a/../../x", "a//b", "", ".", "..", "a/./b", "x\0y", "\ud800", "a/"]
+            name = names[int(time.monotonic_ns()) % len(names)]
+            lie = answer(b'"held"abc', artifacts=[[name, 3]], value_bytes=6)
+            os.write(channel(), lie)
+            hold()
+        """,
+    ),
+    _case(
+        name="claim-artifacts-of-impossible-sizes",
+        law="Artifacts that overlap, are negative or larger than what came are a breach of the protocol.",
+        ends=(Status.CRASHED,),
+        kinds=_BLAME,
+        code="""
+            os.write(channel(), answer(b'"held"', artifacts=[["a", 1 << 62], ["b", -(1 << 62)]], value_bytes=6))
+            hold()
+        """,
+    ),
+    _case(
+        name="claim-what-was-left-out",
+        law="A list of files left out that is longer than any is bounded by the head's limit.",
+        ends=_ITS_OWN,
+        kinds=_BLAME,
+        code="""
+            os.write(channel(), answer(left_out=["x" * 100] * 5000))
             hold()
         """,
     ),

@@ -242,6 +242,16 @@ CASES = (
         """,
     ),
     _case(
+        name="lease-the-interpreter",
+        law="No lease on a file of the interpreter delays those who change it.",
+        needs=(Guard.READ_ONLY, Guard.FILE_MODES),
+        code="""
+            import fcntl
+            fd = os.open(os.__file__, os.O_RDONLY)
+            result = refused(lease=lambda: fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK) or "leased")
+        """,
+    ),
+    _case(
         name="overwrite-the-running-program",
         law="The program that runs is not overwritten through /proc/self/exe (CVE-2019-5736).",
         needs=(Guard.READ_ONLY,),

@@ -8,6 +8,7 @@ from hotbed.attack.case import Case, Group
 from hotbed.attack.guards import Guard
 
 _case = partial(Case, group=Group.NETWORK)
+_LISTED = ("allowed.invalid:443",)
 
 # The canaries' listeners count connections: those of any case are an escape.
 CASES = (
@@ -200,7 +201,7 @@ CASES = (
         name="go-around-the-proxy",
         law="With an allow-list, nothing is reached but through the proxy.",
         needs=(Guard.ALLOW_LIST,),
-        network=("allowed.invalid:443",),
+        network=_LISTED,
         code="""
             result = refused(v4=lambda: socket.create_connection(("127.0.0.1", host["tcp_port"]), 1),
                              v6=lambda: socket.create_connection(("::1", host["tcp_port"]), 1))
@@ -210,7 +211,7 @@ CASES = (
         name="use-udp-beside-the-proxy",
         law="With an allow-list there is TCP and nothing else.",
         needs=(Guard.ALLOW_LIST,),
-        network=("allowed.invalid:443",),
+        network=_LISTED,
         code="""
             result = refused(udp=lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM),
                              udp6=lambda: socket.socket(socket.AF_INET6, socket.SOCK_DGRAM),
@@ -224,7 +225,7 @@ CASES = (
         name="ask-the-proxy-for-another-host",
         law="The proxy connects to no host that is not on the list, however the request is written.",
         needs=(Guard.ALLOW_LIST,),
-        network=("allowed.invalid:443",),
+        network=_LISTED,
         code="""
             import urllib.parse
             proxy = urllib.parse.urlsplit(os.environ.get("HTTP_PROXY") or os.environ["http_proxy"])
@@ -244,6 +245,52 @@ CASES = (
                     line = s.recv(1000).split(b"\\r\\n")[0]
                 return something(line if line.split()[1:2] == [b"200"] else b"")
             result = worst(*(refused(**{request[:60]: lambda: ask(request)}) for request in requests))
+        """,
+    ),
+    _case(
+        name="crowd-the-proxy",
+        law="Connections to the proxy that say nothing, and its end, leave it to the next execution.",
+        needs=(Guard.ALLOW_LIST,),
+        network=_LISTED,
+        code="""
+            address, kept = ("127.0.0.1", int(os.environ["HTTP_PROXY"].rpartition(":")[2])), []
+            def crowd():
+                with contextlib.suppress(OSError):
+                    while len(kept) < 60:
+                        kept.append(socket.create_connection(address, 0.2))
+                tally.add()
+                hold()
+            tally = Tally()
+            for _ in range(6):
+                child(crowd)
+            deadline = time.monotonic() + 2
+            while tally.total() < 6 and time.monotonic() < deadline:
+                time.sleep(0.005)
+            result = "held"
+        """,
+        then="""
+            address = ("127.0.0.1", int(os.environ["HTTP_PROXY"].rpartition(":")[2]))
+            with socket.create_connection(address, 5) as s:
+                s.settimeout(5)
+                s.sendall(b"CONNECT x.invalid:1 HTTP/1.1\\r\\n\\r\\n")
+                result = "held" if s.recv(100) else "escaped: no answer"
+        """,
+    ),
+    _case(
+        name="send-the-proxy-an-endless-request",
+        law="A request without an end is cut, and so is one that is no request.",
+        needs=(Guard.ALLOW_LIST,),
+        network=_LISTED,
+        code="""
+            address = ("127.0.0.1", int(os.environ["HTTP_PROXY"].rpartition(":")[2]))
+            def send(block):
+                with socket.create_connection(address, 1) as s:
+                    s.settimeout(1)
+                    for _ in range(256):
+                        s.sendall(block * 1024)
+                return "4 MiB were read"
+            result = refused(line=lambda: send(b"x" * 16), headers=lambda: send(b"a: bcdefghijkl\\r\\n"),
+                             nothing=lambda: send(bytes(16)), socks=lambda: send(b"\\x05\\xff" * 8))
         """,
     ),
 )

@@ -204,14 +204,19 @@ CASES = (
         needs=(Guard.SIGNALS,),
         code="""
             import fcntl
-            F_SETSIG = 10
-            near, far = socket.socketpair()
+            F_SETSIG, FIOSETOWN = 10, 0x8901
+            def by_fcntl(near, pid):
+                fcntl.fcntl(near, fcntl.F_SETOWN, pid)
+            def by_ioctl(near, pid):
+                fcntl.ioctl(near, FIOSETOWN, struct.pack("i", pid))
             for pid in {1, os.getppid(), host["victim"]} - {0, os.getpid()}:
-                with contextlib.suppress(OSError):
-                    fcntl.fcntl(near, fcntl.F_SETOWN, pid)
-                    fcntl.fcntl(near, F_SETSIG, signal.SIGUSR1)
-                    fcntl.fcntl(near, fcntl.F_SETFL, os.O_ASYNC)
-                    far.send(b"x")
+                for own in (by_fcntl, by_ioctl):
+                    near, far = socket.socketpair()
+                    with contextlib.suppress(OSError):
+                        own(near, pid)
+                        fcntl.fcntl(near, F_SETSIG, signal.SIGUSR1)
+                        fcntl.fcntl(near, fcntl.F_SETFL, os.O_ASYNC)
+                        far.send(b"x")
             result = "held"
         """,
         harmless=False,  # SIGUSR1 ends its template; whether the victim lives is checked outside
