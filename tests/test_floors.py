@@ -21,12 +21,12 @@ SOURCE = ROOT / "src"
 # The first path component under hotbed/ decides.
 FLOORS = {
     "seed": 0,
-    **dict.fromkeys(("model", "errors", "config", "clock", "version"), 1),
+    **dict.fromkeys(("model", "errors", "config", "clock", "version", "isolation"), 1),
     "core": 2,
     **dict.fromkeys(("proc", "env"), 3),
     **dict.fromkeys(("engine", "observe"), 4),
     **dict.fromkeys(
-        ("__main__", "cli", "http", "stdio", "mcp", "promptfoo", "n8n", "adapters", "cluster", "bench"), 5
+        ("__main__", "cli", "http", "stdio", "mcp", "promptfoo", "n8n", "adapters", "cluster", "bench", "attack"), 5
     ),
 }
 WORDS = 1  # its modules are one vocabulary and may know each other

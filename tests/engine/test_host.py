@@ -15,6 +15,7 @@ import pytest
 
 from hotbed import Engine, EngineError
 from tests import leftovers
+from tests.engine.inside import Started
 
 PATIENCE_S = 60.0
 GONE_S = 2.0  # the promise: so soon after the host's end nothing of hotbed is left
@@ -31,16 +32,16 @@ import os, time
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
-        print(os.getpid(), flush=True)
+        print(os.getpid(), os.readlink("/proc/self/ns/pid"), flush=True)
         while True: time.sleep(1000)
     os._exit(0)
 os.wait()
 while True: pass
 '''
-pids, heard = [], threading.Event()
+daemon, heard = [], threading.Event()
 
 def listen(text):
-    pids.append(int(text))
+    daemon.append(text.rstrip())
     heard.set()
 
 def run():
@@ -52,15 +53,10 @@ def run():
 threading.Thread(target=run, daemon=True).start()
 heard.wait(60)
 engine.run("1", mode="worker")
-stats = engine.stats()
-pids.append(stats["launcher_pid"])
-for environment in stats["environments"]:
-    pids += [template["pid"] for template in environment["templates"]]
-    pids += [child["pid"] for child in environment["children"] if child["pid"]]
 if "fork" in sys.argv and os.fork() == 0:
     os.write(1, f"forked {os.getpid()}\n".encode())  # one write: the parent writes at the same time
     while True: time.sleep(1000)
-os.write(1, f"ready {' '.join(map(str, pids))}\n".encode())
+os.write(1, f"daemon {daemon[0]}\n".encode())
 while True: time.sleep(1000)
 """
 
@@ -68,17 +64,21 @@ while True: time.sleep(1000)
 @dataclass(frozen=True, slots=True)
 class Host:
     process: subprocess.Popen[str]
-    pids: list[int]  # of the engine's processes
+    pids: set[int]  # of the engine's processes
+    daemon: int | None  # one of them, started by code
     fork: int | None  # the host's own child
 
 
 def start(*words: str) -> Host:
+    before = leftovers.descendants()
     process = subprocess.Popen([sys.executable, "-c", HOST, *words], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    lines = [process.stdout.readline().split() for _ in range(1 + len(words))]
+    lines = [process.stdout.readline() for _ in range(1 + len(words))]
     assert all(lines), lines
-    said = {line[0]: [int(word) for word in line[1:]] for line in lines}
-    return Host(process, said["ready"], said["forked"][0] if words else None)
+    said = dict(line.split(maxsplit=1) for line in lines)
+    fork = int(said["forked"]) if words else None
+    pids = {one.pid for one in leftovers.descendants() - before} - {process.pid, fork}
+    return Host(process, pids, Started.told(said["daemon"]).pid, fork)
 
 
 def left_files() -> set[str]:
@@ -92,6 +92,7 @@ def test_nothing_is_left_two_seconds_after_the_host_has_ended(number: signal.Sig
     host = start(*(["fork"] if forked else []))
     try:
         assert len(host.pids) >= 5  # launcher, template, the loop, its daemon, a worker
+        assert host.daemon in host.pids
         assert left_files() > before
         host.process.send_signal(number)
         host.process.wait(PATIENCE_S)

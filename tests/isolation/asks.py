@@ -13,8 +13,9 @@ from typing import Any
 
 import msgspec
 
-from hotbed import Engine, Environment, IsolationWarning, Limits, RefusedError, Result
+from hotbed import Engine, Environment, Limits, RefusedError, Result
 from hotbed.engine.confinement import Confinement
+from hotbed.isolation import IsolationWarning
 from hotbed.proc.cgroup import Unavailable
 
 PATIENCE_S = 60.0  # for another thread of the host
@@ -63,17 +64,17 @@ class Look(msgspec.Struct, frozen=True):
 
 def look() -> Look:
     """Run a piece of code, ask for the strictest, and for a network."""
-    directory = Path(tempfile.mkdtemp(prefix="outside-"))
-    directory.chmod(0o755)
-    (directory / "secret").write_text("of the host")
     with (
+        tempfile.TemporaryDirectory() as directory,
         warnings.catch_warnings(record=True) as caught,
         socket.create_server(("127.0.0.1", 0)) as server,
         Engine() as engine,
     ):
         warnings.simplefilter("always")
+        os.chmod(directory, 0o755)
+        Path(directory, "secret").write_text("of the host")
         inputs = {
-            "secret": str(directory / "secret"),
+            "secret": f"{directory}/secret",
             "engine": os.getpid(),
             "port": server.getsockname()[1],
         }

@@ -106,15 +106,14 @@ def _bind(fd: int, path: str) -> None:
     namespaces.mount(f"/proc/self/fd/{fd}", path, flags=namespaces.BIND | namespaces.RECURSIVE)
 
 
-def root_of_a_user_namespace(inside: int = 0, outside: int = 0, count: int = EVERY_ID) -> None:
-    """Be root of a user namespace below, with every capability in it."""
+def root_of_a_user_namespace(count: int = EVERY_ID) -> None:
+    """Be root of a user namespace below, which knows the first `count` users of this one."""
     reader, writer = os.pipe()
-    target = os.getpid()
-    helper = os.fork()
-    if helper == 0:  # to map more than oneself takes the rights of outside
+    host, helper = os.getpid(), os.fork()
+    if helper == 0:  # to map more users than one's own takes the rights of outside
         os.read(reader, 1)
         for name in ("uid_map", "gid_map"):
-            Path(f"/proc/{target}/{name}").write_text(f"{inside} {outside} {count}")
+            Path(f"/proc/{host}/{name}").write_text(f"0 0 {count}")
         os._exit(0)
     namespaces.unshare(namespaces.NEW_USER)
     os.write(writer, b".")
@@ -124,7 +123,8 @@ def root_of_a_user_namespace(inside: int = 0, outside: int = 0, count: int = EVE
 
 
 def root_alone_in_a_user_namespace() -> None:
-    """Be root of a user namespace that knows no other user, as rootless containers may be."""
+    """Be root of a user namespace that knows no other user, as `unshare --map-root-user` makes it."""
+    open_to_all()
     root_of_a_user_namespace(count=1)
 
 
@@ -178,6 +178,12 @@ def no_cgroups() -> None:
         namespaces._checked(namespaces._umount(os.fsencode(point), namespaces.DETACH))
 
 
+def interpreter_elsewhere() -> None:
+    """Have this interpreter's base in the directory that $HOTBED_TEST_PREFIX names, too."""
+    own_mounts()
+    namespaces.mount(sys.base_prefix, os.environ["HOTBED_TEST_PREFIX"], flags=namespaces.BIND)
+
+
 # Containers.
 
 
@@ -187,20 +193,40 @@ def docker_profile_alone() -> None:
 
 
 def docker() -> None:
-    """Be root of a container as Docker makes it: its profile, capabilities, /proc, /dev/shm and cgroups."""
+    """Be root of a container as Docker makes it: its capabilities, profile, /proc, /dev/shm, cgroups."""
+    kubernetes()
+    docker_profile.load()
+
+
+def docker_with_a_closed_temporary_directory() -> None:
+    """The same, but no other user reaches the temporary directory."""
+    kubernetes()
+    os.chmod(os.environ["TMPDIR"], 0o700)
+    docker_profile.load()
+
+
+def docker_as_ordinary_user() -> None:
+    """Be in such a container with another user than root."""
+    masked_proc()
+    read_only_cgroups()
+    ordinary_user()
+    docker_profile.load()
+
+
+def kubernetes() -> None:
+    """Be root of a container as Kubernetes makes it by default: as Docker's, but without a profile."""
     open_to_all()
     masked_proc()
     small_shared_memory()
     read_only_cgroups()
     privileges.drop_bounding(DOCKER_CAPABILITIES)
     privileges.set_capabilities(DOCKER_CAPABILITIES)
-    docker_profile.load()
 
 
-def docker_as_ordinary_user() -> None:
-    """The same with `USER nobody` in the image."""
+def masked_proc_as_ordinary_user() -> None:
+    """Be an ordinary user where parts of /proc are hidden."""
+    masked_proc()
     ordinary_user()
-    docker_profile.load()
 
 
 # Namespaces.
@@ -245,23 +271,3 @@ def _go_on_in_a_child() -> None:
         os._exit(abs(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])))
     kernel.set_parent_death_signal()
 
-
-def x_open_root_alone() -> None:
-    open_to_all()
-    root_alone_in_a_user_namespace()
-
-
-def x_open_closed_tmp() -> None:
-    open_to_all()
-    os.chmod(os.environ["TMPDIR"], 0o700)
-    docker_profile.load()
-
-
-def x_ordinary_masked() -> None:
-    masked_proc()
-    ordinary_user()
-
-
-def x_docker_no_landlock() -> None:
-    open_to_all()
-    docker_profile.load()

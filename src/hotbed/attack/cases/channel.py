@@ -311,7 +311,7 @@ CASES = (
         ends=_ITS_OWN,
         kinds=_BLAME,
         code="""
-            names = ["../x", "/etc/x", "a/../../x", "a//b", "", ".", "..", "a/./b", "x\0y", "\ud800", "a/"]
+            names = ["../x", "/etc/x", "a/../../x", "a//b", "", ".", "..", "a/./b", "x\\0y", "\\ud800", "a/"]
             name = names[int(time.monotonic_ns()) % len(names)]
             lie = answer(b'"held"abc', artifacts=[[name, 3]], value_bytes=6)
             os.write(channel(), lie)
@@ -324,7 +324,8 @@ CASES = (
         ends=(Status.CRASHED,),
         kinds=_BLAME,
         code="""
-            os.write(channel(), answer(b'"held"', artifacts=[["a", 1 << 62], ["b", -(1 << 62)]], value_bytes=6))
+            sizes = [["a", 1 << 62], ["b", -(1 << 62)]]
+            os.write(channel(), answer(b'"held"', artifacts=sizes, value_bytes=6))
             hold()
         """,
     ),

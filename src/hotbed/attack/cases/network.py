@@ -285,10 +285,10 @@ CASES = (
             address = ("127.0.0.1", int(os.environ["HTTP_PROXY"].rpartition(":")[2]))
             def send(block):
                 with socket.create_connection(address, 1) as s:
-                    s.settimeout(1)
-                    for _ in range(256):
+                    s.settimeout(0.3)
+                    for _ in range(2048):
                         s.sendall(block * 1024)
-                return "4 MiB were read"
+                return "32 MiB were read"
             result = refused(line=lambda: send(b"x" * 16), headers=lambda: send(b"a: bcdefghijkl\\r\\n"),
                              nothing=lambda: send(bytes(16)), socks=lambda: send(b"\\x05\\xff" * 8))
         """,

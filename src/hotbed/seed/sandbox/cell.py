@@ -18,6 +18,7 @@ import select
 import signal
 import socket
 import time
+from collections.abc import Callable
 from typing import Any
 
 from .. import kernel
@@ -39,9 +40,8 @@ class Cell:
 
     __slots__ = ("pidfd", "socket")
 
-    def __init__(self, keeper: socket.socket, pid: int) -> None:
-        self.socket = keeper
-        self.pidfd = os.pidfd_open(pid)
+    def __init__(self, keeper: socket.socket, pidfd: int) -> None:
+        self.socket, self.pidfd = keeper, pidfd
 
     def enter_pids(self) -> None:
         """Have the next fork of this process take place inside."""
@@ -71,8 +71,8 @@ class Cell:
         os.close(self.pidfd)
 
 
-def ask(guardian: socket.socket) -> Cell:
-    """A new cell from the template's guardian.
+def ask(guardian: socket.socket, keep: Callable[[int], int]) -> Cell:
+    """A new cell from the template's guardian; `keep` takes descriptors that no child may have.
 
     Raises:
         OSError: If it could not be made, with the step that failed.
@@ -82,14 +82,14 @@ def ask(guardian: socket.socket) -> Cell:
     said: dict[str, Any] = json.loads(data or b'{"error": "the guardian is gone"}')
     if "error" in said:
         raise StepError("make a cell", OSError(said.get("errno") or 0, said["error"]))
-    keeper = socket.socket(fileno=fds[0])
+    keeper = socket.socket(fileno=keep(fds[0]))
     poll = select.poll()
     poll.register(keeper, select.POLLIN)
     word = keeper.recv(_WORD) if poll.poll(CLEARING_S * 1000.0) else b"its keeper does not answer"
     if word != _READY:
         keeper.close()
         raise StepError("make a cell", OSError(0, word.decode("utf-8", "replace") or "its keeper was killed"))
-    return Cell(keeper, said["pid"])
+    return Cell(keeper, keep(os.pidfd_open(said["pid"])))
 
 
 # In the guardian.

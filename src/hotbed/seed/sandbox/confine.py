@@ -44,9 +44,11 @@ class Sandbox:
         self.profile = profile
         self.mechanisms: list[str] = []
         self._guardian: socket.socket | None = None
+        self._keep = keep
         self._own_pids = self._ruleset = -1
         self._free: list[Cell] = []
-        self._home: Cell | None = None  # of this process, if it is a child
+        self._in_cell = False  # this process is a child
+        self._problem: OSError | None = None  # why it is not all the way in
         self._base_rules = {"readable": profile.readable, "writable": profile.writable}
         if profile.enclosed:
             guardian = os.dup(GUARDIAN_FD)
@@ -108,9 +110,9 @@ class Sandbox:
 
     def fork(self) -> tuple[int, Cell | None]:
         """Fork a child, in tier full into a cell: its pid and its cell; pid 0 in the child."""
-        if self.profile.tier != "full" or self._guardian is None:
+        if self.profile.tier != "full" or self._guardian is None or self._keep is None:
             return os.fork(), None
-        home = self._free.pop() if self._free else cell.ask(self._guardian)
+        home = self._free.pop() if self._free else cell.ask(self._guardian, self._keep)
         pid = -1
         try:
             home.enter_pids()
@@ -123,7 +125,11 @@ class Sandbox:
             home.close()
             raise
         if pid == 0:
-            self._home = home
+            self._in_cell = True
+            try:
+                home.enter_mounts()
+            except OSError as error:  # the caller's loop is the template's: `mount` tells it
+                self._problem = error
         return pid, home
 
     def take_back(self, home: Cell, *, cleared: bool) -> None:
@@ -169,10 +175,9 @@ class Sandbox:
 
     def mount(self) -> None:
         """In a child, or an interpreter of its own: the private file system."""
-        if self._home is not None:
-            self._home.enter_mounts()
-            self._home.close()
-        elif self.profile.tier == "full":
+        if self._problem is not None:
+            raise self._problem
+        if self.profile.tier == "full" and not self._in_cell:
             root.mount_box(self.profile.disk_bytes)
 
     def confine(self, own_directory: str) -> None:
