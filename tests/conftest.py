@@ -19,10 +19,12 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from hotbed.proc import cgroup, hierarchy
 from tests import interpreters, leftovers
 
 REQUIRE_ALL = pytest.StashKey[bool]()
 PLACE = pytest.StashKey[Path]()
+GROUPS = pytest.StashKey[cgroup.Cgroups | cgroup.Unavailable]()
 PATIENCE_S = pytest.StashKey[float]()
 
 # A shared machine stalls at will, so a time limit on one example would fail at random.
@@ -102,9 +104,17 @@ def pytest_configure(config: pytest.Config) -> None:
         (place / name).mkdir(mode=0o700)
         os.environ[variable] = str(place / name)
     tempfile.tempdir = None
+    # Likewise with control groups: engines of this session make theirs below one that is ours.
+    groups = cgroup.find(f"hotbed-{place.name}")
+    config.stash[GROUPS] = groups
+    if isinstance(groups, cgroup.Cgroups):
+        os.environ[hierarchy.SETTING] = ":".join(groups.paths)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
+    groups = config.stash[GROUPS]
+    if isinstance(groups, cgroup.Cgroups):
+        groups.close()
     shutil.rmtree(config.stash[PLACE], ignore_errors=True)
 
 

@@ -1,4 +1,4 @@
-"""What a test left behind: processes, descriptors, threads and files.
+"""What a test left behind: processes, descriptors, threads, files and control groups.
 
 The test process is made a subreaper, so whatever it starts stays its descendant: an orphan comes to it
 instead of to init. That makes "no process is left" a question with an answer, also for processes whose parent
@@ -149,6 +149,9 @@ def _files() -> Iterator[str]:
         yield from (str(path) for path in Path(runtime, "hotbed").rglob("*"))
     for path in Path(tempfile.gettempdir()).glob("hotbed*"):
         yield str(path)
+    # Control groups: tests/conftest.py has made this session one in each tree.
+    for group in filter(None, os.environ.get("HOTBED_CGROUP", "").split(":")):
+        yield from (str(path) for path in Path(group).glob("hotbed*"))
 
 
 def traces() -> Traces:

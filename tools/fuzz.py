@@ -691,6 +691,10 @@ class Run:
             for part in self._parts.values():
                 part.close()
 
+    def cases(self, name: str, count: int) -> bool:
+        """Run the first cases of a part; False at the first breach."""
+        return all(self.case(name, f"{self._seed}-{number}") for number in range(count))
+
     def case(self, name: str, seed: str) -> bool:
         """Run one case and say what is wrong with it; whether nothing is."""
         part = self._parts.get(name)

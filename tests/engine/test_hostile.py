@@ -5,17 +5,18 @@ from __future__ import annotations
 import signal
 import textwrap
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import pytest
 
 from hotbed import Engine, Limits, Status
+from hotbed.engine.options import Isolation
 from hotbed.model import ErrorKind
-from tests import leftovers
+from tests.engine.inside import NAMESPACE, Started, wait_gone
 
 PATIENCE_S = 60.0  # no test here waits so long unless the machine is starved
-SOON_S = 1.0  # the limit given to code that never ends
+SOON_S = 0.5  # the limit given to code that never ends
+LATER_S = 1.0  # where it starts processes first
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,8 +292,13 @@ def mode(request: pytest.FixtureRequest) -> Literal["fresh", "worker"]:
     return found
 
 
-def check(engine: Engine, deed: Deed, mode: Literal["fresh", "worker", "oneshot"]) -> None:
-    result = engine.run(textwrap.dedent(deed.code), mode=mode, timeout=deed.timeout)
+def check(
+    engine: Engine,
+    deed: Deed,
+    mode: Literal["fresh", "worker", "oneshot"],
+    isolation: Isolation = "auto",
+) -> None:
+    result = engine.run(textwrap.dedent(deed.code), mode=mode, timeout=deed.timeout, isolation=isolation)
     assert (result.status, result.error and result.error.kind) == (deed.status, deed.kind), result
     if deed.status is Status.OK:
         assert result.value == deed.value
@@ -323,6 +329,14 @@ def test_an_interpreter_of_its_own_ends_as_a_forked_process_does(
 ) -> None:
     check(engine, DEEDS[what], mode)
     assert engine.run("40 + 2", mode=mode).value == 42
+
+
+@pytest.mark.parametrize("what", [what for what in OF_A_PROCESS if what != "the work directory removed"])
+def test_code_that_is_not_isolated_ends_as_isolated_code_does(
+    forking: Engine, what: str, mode: Literal["fresh", "worker"]
+) -> None:
+    check(forking, DEEDS[what], mode, "none")
+    assert forking.run("40 + 2", mode=mode, isolation="none").value == 42
 
 
 @pytest.mark.parametrize("what", [what for what in DEEDS if what not in FRESH_ONLY | BREAKS_ITS_WORKER])
@@ -441,44 +455,61 @@ LEFT = {
         pid = int(os.read(r, 100))
     """,
 }
-ENDS = {
-    "the end": "result = pid",
-    "a crash": "print(pid, flush=True); os._exit(1)",
-    "a time-out": "print(pid, flush=True)\nwhile True: pass",
-}
+ENDS = {"the end": "", "a crash": "os._exit(1)", "a time-out": "while True: pass"}
+
+
+def leaving(what: str, end: str) -> str:
+    """Code that starts a process, prints what Started.told reads, and ends."""
+    tell = "print(pid, namespace, flush=True)"
+    return "\n".join([NAMESPACE, textwrap.dedent(LEFT[what]), tell, ENDS[end]])
+
+
+@pytest.fixture(params=["auto", "none"])
+def isolation(request: pytest.FixtureRequest) -> Isolation:
+    found: Isolation = request.param
+    return found
 
 
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("what", LEFT)
-def test_a_process_left_behind_by_a_fresh_one_is_gone_soon(engine: Engine, what: str, end: str) -> None:
-    code = "import os\n" + textwrap.dedent(LEFT[what]) + "\n" + ENDS[end]
-    result = engine.run(code, timeout=SOON_S if end == "a time-out" else PATIENCE_S)
-    pid = int(result.value if end == "the end" else result.stdout)
-    assert leftovers.wait_gone([pid]) == set()
-    assert engine.run("40 + 2").value == 42
+def test_a_process_left_behind_by_a_fresh_one_is_gone_soon(
+    engine: Engine, isolation: Isolation, what: str, end: str
+) -> None:
+    seen: list[int | None] = []
+    result = engine.run(
+        leaving(what, end),
+        timeout=LATER_S if end == "a time-out" else PATIENCE_S,
+        isolation=isolation,
+        on_stdout=lambda text: seen.append(Started.told(text).pid),
+    )
+    if end == "a time-out":  # so it was looked for while it was certainly there
+        assert None not in seen
+    assert wait_gone([Started.told(result.stdout)]) == []
+    assert engine.run("40 + 2", isolation=isolation).value == 42
 
 
 @pytest.mark.parametrize("what", LEFT)
-def test_a_process_left_behind_by_a_worker_goes_with_the_worker(what: str) -> None:
-    with Engine() as engine:
-        code = "import os\n" + textwrap.dedent(LEFT[what]) + "\n" + ENDS["a crash"]
-        pid = int(engine.run(code, mode="worker").stdout)
-        assert leftovers.wait_gone([pid]) == set()
-        assert engine.run("40 + 2", mode="worker").value == 42
+def test_a_process_left_behind_by_a_worker_goes_with_the_worker(
+    forking: Engine, isolation: Isolation, what: str
+) -> None:
+    result = forking.run(leaving(what, "a crash"), mode="worker", isolation=isolation)
+    assert wait_gone([Started.told(result.stdout)]) == []
+    assert forking.run("40 + 2", mode="worker", isolation=isolation).value == 42
 
 
-def test_a_fork_bomb_of_modest_size_is_gone_with_its_execution(engine: Engine) -> None:
+def test_a_fork_bomb_of_modest_size_is_gone_with_its_execution(engine: Engine, isolation: Isolation) -> None:
     code = """
-        import os
         for _ in range(5):
             os.fork()
-        print(os.getpid(), flush=True)
+        print(os.getpid(), namespace, flush=True)
         while True: pass
     """
-    result = engine.run(textwrap.dedent(code), timeout=3.0)
+    result = engine.run(NAMESPACE + textwrap.dedent(code), timeout=1.5, isolation=isolation)
     assert result.status is Status.TIMEOUT
-    assert leftovers.wait_gone(int(line) for line in result.stdout.split()) == set()
-    assert engine.run("40 + 2").value == 42
+    started = [Started.told(line) for line in result.stdout.splitlines()]
+    assert len(started) > 1
+    assert wait_gone(started) == []
+    assert engine.run("40 + 2", isolation=isolation).value == 42
 
 
 @pytest.mark.parametrize("mode", ["fresh", "worker"])
@@ -491,14 +522,12 @@ def test_a_forked_copy_of_the_code_that_runs_on_to_the_end_answers_nothing(
     assert engine.run("40 + 2", mode=mode).value == 42
 
 
-def test_a_tree_three_thousand_deep_in_the_work_directory_is_removed(engine: Engine) -> None:
+def test_a_tree_three_thousand_deep_in_the_work_directory_goes_with_its_execution(engine: Engine) -> None:
     code = """
         import os
+        result = os.listdir()
         for _ in range(3000):
             os.mkdir("d"); os.chdir("d")
     """
-    before = engine.run("import os; result = os.path.dirname(os.getcwd())").value
-    assert engine.run(textwrap.dedent(code)).ok
-    assert engine.run("40 + 2").value == 42
-    assert isinstance(before, str)
-    assert Path(before).exists()
+    found = [engine.run(textwrap.dedent(code)) for _ in range(4)]
+    assert [(result.status, result.value) for result in found] == [(Status.OK, [])] * 4

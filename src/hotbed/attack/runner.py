@@ -335,24 +335,25 @@ def _engine_directories() -> set[str]:
 
 
 def descendants(root: int) -> list[int]:
-    """The processes below one, zombies not counted."""
+    """The processes below one that are alive and not the first of a pid namespace.
+
+    The first ones are the engine's: a template keeps as many cells as it once had children at a time.
+    Their names would not tell: strangers' code can take any.
+    """
     found, unread = [], [root]
     while unread:
         pid = unread.pop()
         with contextlib.suppress(OSError):
             for task in os.listdir(f"/proc/{pid}/task"):
                 with open(f"/proc/{pid}/task/{task}/children") as file:
-                    unread += [child for child in map(int, file.read().split()) if _alive(child)]
-        found.append(pid)
-    return found[1:]
-
-
-def _alive(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
+                    unread += map(int, file.read().split())
+            with open(f"/proc/{pid}/status", errors="replace") as file:
+                status = dict(line.split(":", 1) for line in file)
+            numbers = status["NSpid"].split()  # in each namespace, the outermost first
+            first = len(numbers) > 1 and numbers[-1] == "1"
+            if pid != root and not first and status["State"].split()[0] not in "ZX":
+                found.append(pid)
+    return found
 
 
 def descriptors() -> Counter[str]:

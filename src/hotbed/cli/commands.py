@@ -45,12 +45,15 @@ def ps(
 
 @app.command()
 def doctor(
+    attack: Annotated[
+        bool, typer.Option("--attack", help="Run the attack catalogue: about a minute; 1 if not all is held.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of tables.")] = False,
 ) -> None:
     """Show what this host offers to hold strangers' code, and what is missing."""
-    from hotbed.cli.doctor import show
+    from hotbed.cli import doctor as door
 
-    show(as_json=as_json)
+    raise typer.Exit(door.attack(as_json=as_json) if attack else door.show(as_json=as_json))
 
 
 @app.command()

@@ -40,6 +40,8 @@ class Answer(msgspec.Struct):
     value_bytes: int | None = None  # all of the body, if there are no artifacts
 
 
+# The engine alone knows of the others.
+_OF_A_CHILD = frozenset({ErrorKind.RAISED, ErrorKind.REQUEST, ErrorKind.NOT_SERIALIZABLE})
 _answers = msgspec.json.Decoder(Answer)
 
 
@@ -58,9 +60,12 @@ def decode_answer(meta: bytes) -> Answer:
         ProtocolError: If it is not what a child of ours would send.
     """
     try:
-        return _answers.decode(meta)
+        answer = _answers.decode(meta)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(f"an answer that cannot be read: {error}") from None
+    if answer.error is not None and answer.error.kind not in _OF_A_CHILD:
+        raise ProtocolError(f"an answer that blames the engine: {answer.error.kind}")
+    return answer
 
 
 def answered(answer: Answer) -> Verdict:

@@ -37,6 +37,7 @@ ATTEMPTS = 4  # addresses of one name
 IDLE_S = 900.0  # no byte either way: a model may think for ten minutes before its first word
 HALF_CLOSED_S = 60.0  # the same once one side has ended: mostly its process was killed
 PART_S = 1.0  # for a refused client to read why
+PART_BYTES = 1024**2  # that it may still send meanwhile; more is no client that reads
 RETRY_S = 0.5  # after an accept that failed for want of descriptors or memory
 
 _RESET = struct.pack("ii", 1, 0)  # struct linger: on, 0 s
@@ -306,7 +307,9 @@ async def _part(loop: asyncio.AbstractEventLoop, client: socket.socket, answer: 
     async def leave() -> None:
         await loop.sock_sendall(client, answer)
         client.shutdown(socket.SHUT_WR)
-        while await loop.sock_recv(client, CHUNK):
+        left = PART_BYTES
+        while left > 0 and (data := await loop.sock_recv(client, CHUNK)):
+            left -= len(data)
             await asyncio.sleep(0)
 
     with contextlib.suppress(asyncio.TimeoutError):
