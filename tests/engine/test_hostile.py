@@ -489,12 +489,11 @@ def test_a_process_left_behind_by_a_fresh_one_is_gone_soon(
 
 
 @pytest.mark.parametrize("what", LEFT)
-def test_a_process_left_behind_by_a_worker_goes_with_the_worker(
-    forking: Engine, isolation: Isolation, what: str
-) -> None:
-    result = forking.run(leaving(what, "a crash"), mode="worker", isolation=isolation)
-    assert wait_gone([Started.told(result.stdout)]) == []
-    assert forking.run("40 + 2", mode="worker", isolation=isolation).value == 42
+def test_a_process_left_behind_by_a_worker_goes_with_the_worker(isolation: Isolation, what: str) -> None:
+    with Engine(isolation=isolation) as engine:
+        result = engine.run(leaving(what, "a crash"), mode="worker")
+        assert wait_gone([Started.told(result.stdout)]) == []
+        assert engine.run("40 + 2", mode="worker").value == 42
 
 
 def test_a_fork_bomb_of_modest_size_is_gone_with_its_execution(engine: Engine, isolation: Isolation) -> None:

@@ -468,6 +468,7 @@ class Keeper(threading.Thread):
             if link is not None:
                 if message.status == signal.SIGKILL and link.slot is not None:
                     link.out_of_memory = link.slot.oom_kills() > 0
+                link.cpu_s = message.cpu_s
                 self._mark_ended(link, message.status)
             self._clear_work(child)
             self._gone(child)

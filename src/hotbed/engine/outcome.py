@@ -84,7 +84,10 @@ def _ended(link: Link, limits: Limits) -> Verdict:
     if link.wait_status is None:
         return classify.ended(None)
     exit_code = os.waitstatus_to_exitcode(link.wait_status)
-    if exit_code == -signal.SIGXCPU and limits.cpu_time is not None:
+    if limits.cpu_time is not None and (
+        exit_code == -signal.SIGXCPU  # or it ignored that, and was killed a second later
+        or (exit_code == -signal.SIGKILL and link.cpu_s > limits.cpu_time)
+    ):
         return classify.out_of_cpu(limits.cpu_time)
     return classify.ended(exit_code, _signal_name(-exit_code))
 

@@ -17,6 +17,7 @@ class Message(msgspec.Struct):
     id: int = 0
     pid: int = 0
     status: int = 0
+    cpu_s: float = 0.0
     error: str = ""
     directories: dict[str, int] = {}
     threads: dict[str, list[str]] = {}

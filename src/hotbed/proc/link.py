@@ -23,6 +23,7 @@ class Link:
     __slots__ = (
         "child",
         "closed",
+        "cpu_s",
         "damaged",
         "ended",
         "err",
@@ -70,6 +71,7 @@ class Link:
         self.pidfd: int | None = None
         self.ended = False  # the kernel says so, through the nursery
         self.wait_status: int | None = None
+        self.cpu_s = 0.0  # with those of its children that it waited for; known when it has ended
         self.slot: Slot | None = None  # its cgroup; the dispatcher's
         self.out_of_memory = False  # the kernel counted a kill for memory in its cgroup
         self.orphaned = False  # its nursery went down, and took it along

@@ -69,14 +69,15 @@ class Make(Protocol):
 class _Made:
     """One process in the books; `left` are the pidfds of those of its two that have not ended."""
 
-    __slots__ = ("cell", "id", "left", "pids", "process", "status")
+    __slots__ = ("cell", "cpu_s", "id", "left", "pid", "pids", "process", "status")
 
     def __init__(self, process_id: int, born: Born) -> None:
-        self.id, self.cell = process_id, born.cell
+        self.id, self.pid, self.cell = process_id, born.pid, born.cell
         self.pids = {pid for pid in (born.pid, born.guardian) if pid is not None}
         self.left: list[int] = []  # the guardian's first: to kill it is to kill both
         self.process = -1  # the pidfd of the process itself
         self.status = 0
+        self.cpu_s = 0.0
 
 
 def to_private(fd: int) -> int:
@@ -215,10 +216,11 @@ class Nursery:
 
     def _reap(self, pidfd: int) -> None:
         made = self._made.pop(pidfd)
-        with contextlib.suppress(ChildProcessError):  # a template's guardians are another's children
-            ended = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
-            if pidfd == made.process and ended is not None:
-                made.status = _wait_status(ended)
+        if pidfd == made.process:
+            _pid, made.status, usage = os.wait4(made.pid, 0)
+            made.cpu_s = usage.ru_utime + usage.ru_stime
+        else:
+            os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
         self._epoll.unregister(pidfd)
         os.close(pidfd)
         made.left.remove(pidfd)
@@ -243,7 +245,7 @@ class Nursery:
     def _tell_end(self, made: _Made) -> None:
         del self._by_id[made.id]
         self._forget(made.id)
-        self.tell({"op": "ended", "id": made.id, "status": made.status})
+        self.tell({"op": "ended", "id": made.id, "status": made.status, "cpu_s": made.cpu_s})
 
     def _kill_orphans(self) -> None:
         known = {pid for made in self._made.values() for pid in made.pids}
@@ -265,13 +267,6 @@ class Nursery:
                     self._end_clearing(fd)
                 else:
                     self._epoll.unregister(fd)
-
-
-def _wait_status(ended: os.waitid_result) -> int:
-    """The status as `wait` gives it, of what `waitid` tells in two numbers."""
-    if ended.si_code == os.CLD_EXITED:
-        return ended.si_status << 8
-    return ended.si_status | (0x80 if ended.si_code == os.CLD_DUMPED else 0)
 
 
 def kill(pidfd: int) -> None:

@@ -258,6 +258,18 @@ CASES = (
         harmless=False,
     ),
     _case(
+        name="slow-down-the-first-process",
+        law="The first process of its namespace, which serves later executions too, is not slowed down.",
+        needs=(Guard.SCHEDULING,),
+        code="""
+            result = refused(nice=lambda: os.setpriority(os.PRIO_PROCESS, 1, 19),
+                             cores=lambda: os.sched_setaffinity(1, {0}),
+                             idle=lambda: os.sched_setscheduler(1, os.SCHED_IDLE, os.sched_param(0)),
+                             input_output=lambda: call("ioprio_set", 1, 1, 3 << 13))
+        """,
+        harmless=False,
+    ),
+    _case(
         name="limit-a-process",
         law="The resource limits of another process are neither read nor set.",
         needs=(Guard.SCHEDULING,),

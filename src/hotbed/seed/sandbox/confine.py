@@ -25,6 +25,8 @@ from .cell import Cell
 from .namespaces import StepError, step
 from .profile import BOX, PARENT, WORK, Profile
 
+# Where Landlock alone keeps files: before ABI 3 (Linux 6.2) it lets every file of the user be truncated.
+LEAST_ABI = 3
 WRITABLE_FILES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 _SOCKETS = {"none": "none", "proxy": "tcp", "host": "all"}
 
@@ -76,12 +78,15 @@ class Sandbox:
             privileges.forbid_new()
         self.mechanisms += ["no-new-privs", "no-capabilities", "rlimits"]
         self.abi = min(profile.landlock, landlock.abi())
+        if profile.tier in ("landlock", "shared") and self.abi < LEAST_ABI:
+            found = f"ABI {self.abi}" if self.abi else "none"
+            raise StepError(
+                "look for Landlock", OSError(errno.ENOSYS, f"this kernel has {found}, {LEAST_ABI} is needed")
+            )
         if self.abi and profile.tier != "limits":
             self.mechanisms.append("landlock")
             self.mechanisms += ["landlock-tcp"] * (self.abi >= 4 and profile.network != "host")
             self.mechanisms += ["landlock-scopes"] * (self.abi >= 6)
-        elif profile.tier in ("landlock", "shared"):
-            raise StepError("look for Landlock", OSError(errno.ENOSYS, "this kernel does not offer it"))
         if profile.tier == "full" and self.abi:
             self._ruleset = self._rules([])
         elif profile.tier == "shared" and keep is not None:
