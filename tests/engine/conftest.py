@@ -6,6 +6,7 @@ forking and without, for what must hold either way.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -37,22 +38,26 @@ def forking() -> Iterator[Engine]:
         yield engine
 
 
-@pytest.fixture
-def shared(tmp_path: Path) -> Path:
-    """A directory of the host that isolated code may read and write in `sharing`.
-
-    Open to all: to the host, such code is nobody in particular.
-    """
-    path = tmp_path / "shared"
-    path.mkdir()
+@pytest.fixture(scope="module")
+def shared_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What isolated code sees of the host in `sharing`; open to all, since to the host it is nobody."""
+    path = tmp_path_factory.mktemp("shared")
     path.chmod(0o777)
     return path
 
 
+@pytest.fixture(scope="module")
+def sharing(shared_root: Path) -> Environment:
+    """The running interpreter, and of the host's files those below `shared_root`."""
+    return Environment(mounts=[Mount(shared_root, writable=True)])
+
+
 @pytest.fixture
-def sharing(shared: Path) -> Environment:
-    """The running interpreter, and of the host's files those in `shared`."""
-    return Environment(mounts=[Mount(shared, writable=True)])
+def shared(shared_root: Path) -> Path:
+    """An empty directory that a test and its code may both read and write, in `sharing`."""
+    path = Path(tempfile.mkdtemp(dir=shared_root))
+    path.chmod(0o777)
+    return path
 
 
 @pytest.fixture

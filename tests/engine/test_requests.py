@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from hotbed import Engine, Environment, Limits, Pool, RefusedError, RequestError
+from hotbed import Engine, Environment, Limits, Mount, Pool, RefusedError, RequestError
 
 
 def nested(depth: int) -> Any:
@@ -47,6 +47,12 @@ def nested(depth: int) -> Any:
         (lambda engine: engine.run("1", timeout=float("nan")), "timeout=nan"),
         (lambda engine: engine.run("1", timeout=float("inf")), "timeout=inf"),
         (lambda engine: engine.run("1", queue_timeout=0), "queue_timeout=0"),
+        (lambda engine: engine.run("1", files=["a"]), "files must be a dict"),
+        (lambda engine: engine.run("1", files={"/a": b""}), "files holds the name '/a'"),
+        (lambda engine: engine.run("1", files={"a/../b": b""}), "files holds the name 'a/../b'"),
+        (lambda engine: engine.run("1", files={"": b""}), "files holds the name ''"),
+        (lambda engine: engine.run("1", files={"a": 1}), "files.'a'.*int"),
+        (lambda engine: engine.run("1", files={"a": b""}, isolation="none"), "files are for isolated code"),
         (lambda engine: engine.run("1", on_stdout="print"), "on_stdout='print'"),
         (lambda engine: engine.call("provider.py"), "FILE:FUNCTION"),
         (lambda engine: engine.call("provider.py:not a name"), "FILE:FUNCTION"),
@@ -64,9 +70,12 @@ def test_a_bad_request_names_its_field_and_runs_nothing(
     assert forking.run("40 + 2").value == 42
 
 
-def test_strict_isolation_is_refused_while_there_is_no_sandbox(forking: Engine) -> None:
-    with pytest.raises(RefusedError, match="strict"):
-        forking.run("1", isolation="strict")
+def test_strict_isolation_is_refused_where_something_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOTBED_LANDLOCK_ABI", "0")
+    with Engine() as engine:
+        with pytest.raises(RefusedError, match="isolation='strict'.*no Landlock"):
+            engine.run("1", isolation="strict")
+        assert engine.run("40 + 2", isolation="auto").value == 42
 
 
 @pytest.mark.parametrize(
@@ -81,6 +90,12 @@ def test_strict_isolation_is_refused_while_there_is_no_sandbox(forking: Engine) 
         (lambda: Limits(timeout=0), "timeout=0"),
         (lambda: Limits(output="big"), "output='big'"),
         (lambda: Limits(value=-1), "value=-1"),
+        (lambda: Environment(mounts=["/tmp"]), "mounts=.'/tmp'. must be a list of Mount"),
+        (lambda: Mount("/no/such/directory"), "'/no/such/directory' does not exist"),
+        (lambda: Mount("/usr", target="usr"), "target='usr' must be an absolute path"),
+        (lambda: Mount("/"), "/ cannot be given"),
+        (lambda: Mount("/proc/sys"), "/proc/sys cannot be given"),
+        (lambda: Mount("/usr", target="/home/box"), "/home/box cannot be given"),
         (lambda: Pool(standby=-1), "standby=-1"),
         (lambda: Pool(max_concurrency=0), "max_concurrency=0"),
         (lambda: Pool(min_workers=3, max_workers=2), "min_workers=3"),

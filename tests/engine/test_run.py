@@ -13,8 +13,10 @@ import numpy
 import pytest
 
 import hotbed
-from hotbed import Engine, Limits, Mode, Result, Status
+from hotbed import Engine, Environment, Limits, Mode, Result, Status
 from hotbed.engine import default
+from hotbed.engine.options import Isolation
+from tests.engine.inside import NAMESPACE, Started
 
 MODES = ("fresh", "worker", "oneshot")
 
@@ -142,27 +144,37 @@ def test_an_input_named_result_is_no_value_until_the_code_assigns_it(engine: Eng
     ],
 )
 def test_what_a_fresh_execution_leaves_no_other_one_sees(engine: Engine, leave: str, look: str) -> None:
-    assert engine.run(leave).ok
+    statements, _semicolon, expression = look.rpartition(";")
     for _ in range(3):
-        assert (
-            engine.run(f"{look.rpartition(';')[0]}\nresult = bool({look.rpartition(';')[2].strip()})").value
-            is False
-        )
+        assert engine.run(leave).ok
+        assert engine.run(f"{statements}\nresult = bool({expression.strip()})").value is False
 
 
 def test_no_process_serves_two_fresh_executions(engine: Engine) -> None:
-    pids = [engine.run("import os; os.getpid()").value for _ in range(10)]
+    pids = [engine.run("1").pid for _ in range(10)]
     assert len(set(pids)) == 10
 
 
+@pytest.mark.parametrize("isolation", ["auto", "none"])
+def test_a_result_tells_the_pid_that_the_host_knows(engine: Engine, mode: Mode, isolation: Isolation) -> None:
+    seen: list[int | None] = []
+    result = engine.run(
+        NAMESPACE + "print(os.getpid(), namespace)\nwhile True: pass",
+        id="told",
+        mode=mode,
+        isolation=isolation,
+        on_stdout=lambda text: seen.append(Started.told(text).pid) or engine.cancel("told"),
+    )
+    assert seen == [result.pid]
+
+
 def test_a_worker_keeps_imported_modules_and_gives_each_run_new_globals(engine: Engine) -> None:
-    code = "import os, colorsys\nseen = getattr(colorsys, 'seen', 0)\ncolorsys.seen = seen + 1\n"
-    look = "result = [os.getpid(), seen, 'leaked' in globals()]\nleaked = 1"
-    first = engine.run(code + look, mode="worker").value
-    second = engine.run(code + look, mode="worker").value
-    assert (first[1], second[1]) == (0, 1)
-    assert first[0] == second[0]
-    assert second[2] is False
+    code = "import colorsys\nseen = getattr(colorsys, 'seen', 0)\ncolorsys.seen = seen + 1\n"
+    look = "result = [seen, 'leaked' in globals()]\nleaked = 1"
+    first = engine.run(code + look, mode="worker")
+    second = engine.run(code + look, mode="worker")
+    assert (first.value, second.value) == ([0, False], [1, False])
+    assert first.pid == second.pid
 
 
 def test_a_worker_gets_its_variables_and_its_directory_back(engine: Engine) -> None:
@@ -273,9 +285,9 @@ def test_output_that_is_no_text_is_shown_with_replacements(engine: Engine) -> No
 
 @pytest.mark.parametrize("listener", ["on_stdout", "on_stderr"])
 def test_a_listener_hears_output_while_the_code_runs(
-    engine: Engine, mode: Mode, listener: str, tmp_path: Path
+    engine: Engine, mode: Mode, listener: str, shared: Path, sharing: Environment
 ) -> None:
-    go = tmp_path / "go"
+    go = shared / "go"
     heard: list[str] = []
 
     def listen(text: str) -> None:
@@ -292,6 +304,7 @@ print("end", file=sys.{stream})
     result = engine.run(
         code,
         mode=mode,
+        environment=sharing,
         timeout=60,
         on_stdout=listen if stream == "stdout" else None,
         on_stderr=listen if stream == "stderr" else None,

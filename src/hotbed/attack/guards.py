@@ -54,15 +54,17 @@ class Guard(Enum):
     CLEAN_START = "the next execution finds nothing of it"
 
 
-_ALWAYS: tuple[frozenset[M], ...] = (frozenset(),)
+Way = frozenset[str]  # mechanisms that keep a promise together
+NOT_ROOT = "an engine that is not root's"  # what such an engine starts is not root's either
+_ALWAYS: tuple[Way, ...] = (frozenset(),)
 
 
-def _any(*ways: M | frozenset[M]) -> tuple[frozenset[M], ...]:
-    return tuple(way if isinstance(way, frozenset) else frozenset({way}) for way in ways)
+def _any(*ways: str | Way) -> tuple[Way, ...]:
+    return tuple(frozenset({way}) if isinstance(way, str) else way for way in ways)
 
 
 # Each promise with the sets of mechanisms that keep it; any one of them is enough.
-KEPT_BY: dict[Guard, tuple[frozenset[M], ...]] = {
+KEPT_BY: dict[Guard, tuple[Way, ...]] = {
     Guard.FILES: _any(M.MOUNT_NS, M.LANDLOCK),
     Guard.HIDDEN_FILES: _any(M.MOUNT_NS),  # Landlock does not hide names, sizes and times
     Guard.FILE_MODES: _any(M.MOUNT_NS, M.UNPRIVILEGED_UID),  # nor does it mediate chmod and utime
@@ -75,14 +77,16 @@ KEPT_BY: dict[Guard, tuple[frozenset[M], ...]] = {
     Guard.SIGNALS: _any(M.PID_NS, M.LANDLOCK_SCOPES),
     Guard.SCHEDULING: _any(M.PID_NS),
     Guard.SIBLINGS: _any(M.MOUNT_NS, M.LANDLOCK),
-    Guard.ABSTRACT_SOCKETS: _any(M.LANDLOCK_SCOPES),  # siblings share a network namespace
-    Guard.PATH_SOCKETS: _any(M.MOUNT_NS),
+    # Siblings share a network namespace. Where neither scopes nor mounts part them, the filter lets
+    # no Unix socket be made.
+    Guard.ABSTRACT_SOCKETS: _any(M.LANDLOCK_SCOPES, M.SECCOMP),
+    Guard.PATH_SOCKETS: _any(M.MOUNT_NS, M.SECCOMP),
     Guard.NETWORK: _any(M.SECCOMP),
     Guard.ALLOW_LIST: _any(frozenset({M.PROXY, M.NET_NS}), frozenset({M.PROXY, M.LANDLOCK_TCP, M.SECCOMP})),
     Guard.CALLS: _any(M.SECCOMP),
     Guard.PRIVILEGES: _any(M.NO_CAPABILITIES),
     Guard.SETUID: _any(M.NO_NEW_PRIVS),
-    Guard.USER: _any(M.USER_NS, M.UNPRIVILEGED_UID),
+    Guard.USER: _any(M.USER_NS, M.UNPRIVILEGED_UID, NOT_ROOT),
     Guard.HOST_NAME: _any(M.UTS_NS, M.SECCOMP),
     Guard.SYSV: _any(M.SECCOMP, M.IPC_NS),
     Guard.MEMORY: _any(M.MEMORY_CGROUP, M.RLIMITS),
@@ -103,9 +107,12 @@ KEPT_BY: dict[Guard, tuple[frozenset[M], ...]] = {
 
 
 def lacking(guard: Guard, in_force: Collection[str]) -> str:
-    """What would be needed to keep a promise, in plain words; "" if it is kept."""
+    """What would be needed to keep a promise, in plain words; "" if it is kept.
+
+    in_force: the mechanisms, and NOT_ROOT where that is so.
+    """
     ways = KEPT_BY[guard]
     if any(way <= set(in_force) for way in ways):
         return ""
-    needed = " or ".join(" with ".join(sorted(way)) for way in ways)
+    needed = " or ".join(" with ".join(sorted(way)) for way in ways if way != {NOT_ROOT})
     return f"{guard.value}: needs {needed}"

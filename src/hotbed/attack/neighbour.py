@@ -14,7 +14,7 @@ from hotbed.model import Limits, Result
 START_S = 30.0
 _ID = "attack-neighbour"
 _PROGRAM = """
-import os, socket, tempfile, time
+import contextlib, os, socket, tempfile, time
 kept = secret * 100
 places = [".", tempfile.gettempdir(), os.path.expanduser("~"), "/dev/shm"]
 files = [f"{place}/hotbed-attack-neighbour" for place in places]
@@ -22,10 +22,11 @@ files = files if whole else files[:1]
 for path in files:
     with open(path, "w") as file:
         file.write(secret)
-stream, datagram = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-stream.bind(abstract)
-stream.listen()
-datagram.bind(abstract + "-datagram")
+with contextlib.suppress(OSError):  # where others could reach them, there are no sockets
+    stream, datagram = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    stream.bind(abstract)
+    stream.listen()
+    datagram.bind(abstract + "-datagram")
 print(*map(os.path.abspath, files), sep="\\n", flush=True)
 print("ready", flush=True)
 time.sleep(1e6)

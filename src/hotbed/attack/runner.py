@@ -26,11 +26,11 @@ from hotbed.attack import neighbour
 from hotbed.attack.canaries import Canaries
 from hotbed.attack.case import BASE, HELD, Case, describe
 from hotbed.attack.catalogue import CATALOGUE
-from hotbed.attack.guards import lacking
+from hotbed.attack.guards import NOT_ROOT, lacking
 from hotbed.config import Pool
 from hotbed.engine.engine import Engine
 from hotbed.engine.options import Isolation
-from hotbed.errors import HotbedError
+from hotbed.errors import HotbedError, RefusedError
 from hotbed.isolation import Mechanism
 from hotbed.model import Environment, Limits, Result, Status
 from hotbed.proc.places import PREFIX, runtime_directory
@@ -40,6 +40,7 @@ SETTLE_S = 5.0  # for processes of an execution that is over to be gone
 STEP_S = 0.005
 GROWTH_BYTES = 64 * 1024**2  # of the engine over all cases: values of 1 MiB and caches, no leak
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_FACTS = frozenset({NOT_ROOT} if os.geteuid() else ())
 
 # Run after each case: what a program finds at its start. It must be the same each time.
 STATE = """
@@ -117,11 +118,11 @@ class Ground:
             first = self.engine.run("1")
             self.tier = first.isolation[0] if first.isolation else "none"
             self.in_force = frozenset(first.isolation[1:])
-            self._directories = sorted(_engine_directories() - before)
+            self.directories = sorted(_engine_directories() - before)
             self.neighbour = neighbour.Neighbour(self.engine, whole=Mechanism.MOUNT_NS in self.in_force)
             self._close.callback(self.neighbour.close)
             self._crowd = 0
-            self._warmed: set[tuple[str, ...]] = {()}
+            self._kinds: dict[tuple[str, ...], frozenset[str] | None] = {(): self.in_force | _FACTS}
             self._state = self._look()
             self._descriptors = descriptors()
             self._resident = resident_bytes()
@@ -135,8 +136,9 @@ class Ground:
 
     def attack(self, case: Case) -> Outcome:
         """Run one case and everything that shows whether it was held."""
-        missing = [why for guard in case.needs if (why := lacking(guard, self._mechanisms(case)))]
-        if missing and not case.harmless:
+        in_force = self._in_force(case)
+        missing = [why for guard in case.needs if (why := lacking(guard, in_force or ()))]
+        if missing and (not case.harmless or in_force is None):
             return Outcome(case, Verdict.NOT_ENFORCEABLE, "; ".join(missing))
         started = time.monotonic()
         faults = list(self._try(case))
@@ -149,12 +151,23 @@ class Ground:
             return Outcome(case, Verdict.NOT_ENFORCEABLE, "; ".join(missing), wall_s)
         return Outcome(case, Verdict.HELD, "", wall_s)
 
-    def _mechanisms(self, case: Case) -> frozenset[str]:
-        return self.in_force | {Mechanism.PROXY} if case.network and self.in_force else self.in_force
+    def _in_force(self, case: Case) -> frozenset[str] | None:
+        """What is in force where a case runs; None if such an execution is refused here.
+
+        A kind of network has a template of its own: its processes are counted in, once.
+        """
+        if case.network not in self._kinds:
+            try:
+                isolation = self.engine.run("1", limits=case.bounds).isolation
+                self._kinds[case.network] = frozenset(isolation[1:]) | _FACTS
+                self._crowd = 0
+                self._settle()
+            except RefusedError:
+                self._kinds[case.network] = None
+        return self._kinds[case.network]
 
     def _try(self, case: Case) -> Iterator[str]:
         """Everything that is wrong with how a case went; what is wrong with the engine says "afterwards"."""
-        self._know_template(case)
         inputs = {"host": self._told(), "neighbour": self.neighbour.told}
         started = time.monotonic()
         try:
@@ -249,7 +262,7 @@ class Ground:
             **self._canaries.told(),
             "engine": os.getpid(),
             "launcher": self._launcher,
-            "engine_directories": self._directories,
+            "engine_directories": self.directories,
         }
 
     @property
@@ -261,14 +274,6 @@ class Ground:
         assert result.status is Status.OK, describe(result)
         assert isinstance(result.value, dict)
         return json.loads(json.dumps(result.value))  # type: ignore[no-any-return]  # a dict, as just seen
-
-    def _know_template(self, case: Case) -> None:
-        """A kind of network has a template of its own: count its processes in, once."""
-        if case.network not in self._warmed:
-            self._warmed.add(case.network)
-            self.engine.run("1", limits=case.bounds)
-            self._crowd = 0
-            self._settle()
 
     def _settle(self) -> list[str]:
         """Wait until there are as many processes and descriptors as there were; what is too many."""

@@ -6,10 +6,14 @@ kernel's word counts.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from hotbed.core.frames import ProtocolError
 from hotbed.model import ErrorInfo, ErrorKind, Status
+from hotbed.seed.files import MAX_FILES
+from hotbed.seed.imports import MOST_NAMES
 
 SIGKILL = 9
 
@@ -33,10 +37,11 @@ class Answer(msgspec.Struct):
     run_s: float
     cpu_s: float
     peak_bytes: int
-    imports: list[str]
+    imports: Annotated[list[str], msgspec.Meta(max_length=MOST_NAMES)]
     shared: SharedResult | None = None
-    artifacts: list[tuple[str, int]] = []  # name and bytes, one after the other behind the value
-    left_out: list[str] = []
+    # Name and bytes, one after the other behind the value.
+    artifacts: Annotated[list[tuple[str, int]], msgspec.Meta(max_length=MAX_FILES)] = []
+    left_out: Annotated[list[str], msgspec.Meta(max_length=MAX_FILES)] = []
     value_bytes: int | None = None  # all of the body, if there are no artifacts
 
 

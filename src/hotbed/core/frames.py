@@ -10,7 +10,7 @@ import msgspec
 
 from hotbed.seed.wire import HEADER, KINDS_TO_PARENT
 
-META_LIMIT = 8 * 1024**2  # bytes: a traceback and a repr, each capped by the child
+META_LIMIT = 2 * 1024**2  # bytes: a traceback and a repr, each capped by the child; read in 20 times that
 
 
 class ProtocolError(Exception):

@@ -312,7 +312,7 @@ class Plan:
             return []
         known = {*shelf.preload, *shelf.learned, *shelf.unfit}
         new = [name for name in dict.fromkeys(names) if name not in known and _is_module(name)]
-        if not new or len(shelf.learned) + len(new) > LEARNED_LIMIT:
+        if not new or len(shelf.learned) + len(shelf.unfit) + len(new) > LEARNED_LIMIT:
             return []
         shelf.learned = (*shelf.learned, *new)
         return self._upgrade(shelf)

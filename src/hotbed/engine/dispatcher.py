@@ -30,6 +30,7 @@ from hotbed.isolation import IsolationWarning, Mechanism, Tier
 from hotbed.model import OWN_CODE, Environment, EnvironmentKey, Limits, Mode
 from hotbed.proc.arena import ArenaPool
 from hotbed.proc.cgroup import Cgroups, Unavailable
+from hotbed.proc.control import Control
 from hotbed.proc.launch import Launcher, Trial
 from hotbed.proc.link import Link
 from hotbed.proc.slot import Slot
@@ -65,6 +66,7 @@ class Dispatcher:
         self.directory = directory
         self.jobs: dict[TicketId, Job] = {}
         self.links: dict[ChildId, Link] = {}
+        self.nurseries: dict[ChildId, Control] = {}  # who makes a child, and alone may tell its end
         self.groups = groups
         self._counts_memory = isinstance(groups, Cgroups) and "memory" in groups.controllers
         self.slots: dict[ChildId, Slot] = {}  # the cgroups of children
@@ -401,6 +403,7 @@ class Dispatcher:
             # Before the order is out: should the nursery be gone, the keeper must find this link
             # among those that went with it.
             self.links[order.child] = link
+            self.nurseries[order.child] = control
             if order.forked and template is None:
                 link.ended = link.orphaned = True
             self.changed.notify_all()

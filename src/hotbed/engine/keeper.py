@@ -34,6 +34,7 @@ from hotbed.seed import wire
 from hotbed.seed.launcher import remove_tree
 
 LOOK_S = 0.1  # between two looks at memory; one reads a few files of /proc for each execution
+DRAIN_READS = 64  # a pipe holds 16 times less
 PROXIES_FROM = 1 << 41  # negative numbers from here on are proxies: news of them concern nobody
 
 
@@ -271,22 +272,21 @@ class Keeper(threading.Thread):
     def _report(self, meta: bytes) -> ReadyReport:
         try:
             return _reports.decode(meta)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return ReadyReport(problem=f"its report cannot be read: {error}")
 
     def _drain(self, link: Link) -> None:
         """Throw away what the set-up printed: it is no execution's output."""
         for fd in (link.out, link.err):
             with contextlib.suppress(OSError):
-                while os.read(fd, 65536):
-                    pass
+                for _read in range(DRAIN_READS):  # a thread of a package may print for ever
+                    if not os.read(fd, 65536):
+                        break
 
     def _note_directories(self, child: ChildId, directories: dict[str, int]) -> None:
         entry = self._dispatcher.plan.children.get(child)
         if entry is not None and directories:
-            place = self._dispatcher.places[entry.environment]
-            if not place.directories:
-                place.directories = directories
+            self._dispatcher.places[entry.environment].note_directories(directories)
 
     # Templates.
 
@@ -355,15 +355,14 @@ class Keeper(threading.Thread):
                 return
             if message.op == "ready":
                 template.ready = True
-                if not place.directories:
-                    place.directories = message.directories
+                place.note_directories(message.directories)
                 if template.retired:
                     template.control.say({"op": "retire"})
                 self._note_ready(place, template.generation, message.threads)
             elif message.op == "broken":
                 template.failure = message.error
             else:
-                self._hear_of_child(message, enclosed=place.enclosed)
+                self._hear_of_child(message, template.control, enclosed=place.enclosed)
 
     def _note_ready(self, place: Place, generation: int, threads: dict[str, list[str]]) -> None:
         self._dispatcher.tell(lambda plan, now: plan.template_ready(place.id, generation, threads, now))
@@ -406,8 +405,7 @@ class Keeper(threading.Thread):
         for link in lost:
             self._clear_work(link.child)
             self._gone(link.child, blameless=True)
-        left = [*dispatcher.working, *dispatcher.slots]
-        for child in [child for child in left if child not in dispatcher.links]:
+        for child in [child for child, made_by in dispatcher.nurseries.items() if made_by is nursery]:
             self._clear_work(child)  # it was let go of before, and nobody is left to tell its end
 
     # News of processes.
@@ -420,7 +418,7 @@ class Keeper(threading.Thread):
                 return
             entry = self._by_launch_id.get(message.id)
             if message.id > 0:
-                self._hear_of_child(message)
+                self._hear_of_child(message, launcher.control)
             elif entry is not None and message.op == "made":
                 entry[1].pid = message.pid
                 for pidfd in self._fds[:1]:  # the launcher watches the process, and we its control socket
@@ -445,10 +443,16 @@ class Keeper(threading.Thread):
             self._lose_template(*entry)
         self._orphan(launcher.control)
 
-    def _hear_of_child(self, message: Message, *, enclosed: bool = False) -> None:
-        """News of a child; an `enclosed` nursery tells the pids of its own namespace."""
+    def _hear_of_child(self, message: Message, nursery: Control, *, enclosed: bool = False) -> None:
+        """News of a child; an `enclosed` nursery tells the pids of its own namespace.
+
+        A template that a package has taken over may speak of children that are not its own: of
+        those it is not heard.
+        """
         child = ChildId(message.id)
         dispatcher = self._dispatcher
+        if dispatcher.nurseries.get(child) is not nursery:
+            return
         link = dispatcher.links.get(child)
         if message.op == "made":
             if link is not None:
@@ -515,6 +519,7 @@ class Keeper(threading.Thread):
 
     def _clear_work(self, child: ChildId) -> None:
         """Nothing of a child runs any more: its cgroup and its directory are free."""
+        self._dispatcher.nurseries.pop(child, None)
         self._dispatcher.leave_group(child)
         self._end_proxy(child)
         directory = self._dispatcher.working.pop(child, "")
@@ -527,8 +532,10 @@ class Keeper(threading.Thread):
         while True:
             try:
                 received = control.receive()
-            except (BlockingIOError, OSError):
+            except OSError:  # BlockingIOError, mostly
                 return
+            except ProtocolError:
+                received = None  # only a template that is no longer ours sends such: it is hung up on
             if received is None:
                 yield None
                 return

@@ -68,7 +68,9 @@ def _answered(exchange: Exchange, frame: Frame, limits: Limits, loan: Loan | Non
         if len(body) > limits.value_bytes:
             return Outcome(classify.too_large(f"a value of {len(body)} bytes", limits.value_bytes, "value"))
         value = _value_of(answer, body, exchange, loan)
-    except (ProtocolError, json.JSONDecodeError, UnicodeDecodeError, StopIteration) as error:
+    except StopIteration:
+        return Outcome(classify.violated("a value that is no JSON"))
+    except (ProtocolError, json.JSONDecodeError, UnicodeDecodeError) as error:
         return Outcome(classify.violated(str(error)))
     except _UnreadableError as error:
         return Outcome(Verdict(Status.ERROR, error.info, 1), answer)
@@ -83,7 +85,10 @@ def _ended(link: Link, limits: Limits) -> Verdict:
         return classify.out_of_memory(limits.memory_bytes)
     if link.wait_status is None:
         return classify.ended(None)
-    exit_code = os.waitstatus_to_exitcode(link.wait_status)
+    try:
+        exit_code = os.waitstatus_to_exitcode(link.wait_status)
+    except ValueError:  # no status of an ended process: its template is not ours any more
+        return classify.lost(ORPHANED)
     if limits.cpu_time is not None and (
         exit_code == -signal.SIGXCPU  # or it ignored that, and was killed a second later
         or (exit_code == -signal.SIGKILL and link.cpu_s > limits.cpu_time)

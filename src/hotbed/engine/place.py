@@ -13,9 +13,11 @@ from hotbed.engine import confinement
 from hotbed.engine.confinement import Confinement
 from hotbed.isolation import Tier
 from hotbed.model import Environment
+from hotbed.proc import view
 from hotbed.proc.control import Control
 from hotbed.proc.launch import Launcher
 
+MOST_DIRECTORIES = 64  # of packages; each costs a look before executions
 RECHECK_S = 0.002  # no installation begins and ends within it; a look costs 5 us on every call
 LOG_TAIL = 8192  # bytes of a template's own output that its failure report may quote
 
@@ -87,6 +89,19 @@ class Place:
         """Whether values travel by pickle: never with code that is not the caller's own."""
         return self.environment.trusted and self.own
 
+    def note_directories(self, found: dict[str, int]) -> None:
+        """Remember what the first of this generation imported from, as it says.
+
+        A confined one is believed about what it can see, and no more is looked at than it may need.
+        """
+        if self.directories:
+            return
+        paths = list(found)[:MOST_DIRECTORIES]
+        if self.confinement is not None:
+            seen = confinement.readable(self.environment, self.confinement)
+            paths = [path for path in paths if view.is_below(path, seen)]
+        self.directories = {path: found[path] for path in paths if "\0" not in path}
+
     def has_changed(self, now: float) -> bool:
         """Whether an installer has touched the directories since they were imported from.
 
@@ -99,7 +114,7 @@ class Place:
             try:
                 if os.stat(path).st_mtime_ns != mtime_ns:
                     return True
-            except OSError:
+            except (OSError, UnicodeEncodeError):
                 return True
         return False
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import socket
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
+from hotbed.core.frames import ProtocolError
 from hotbed.seed import wire
 
 
@@ -16,7 +18,7 @@ class Message(msgspec.Struct):
     op: str
     id: int = 0
     pid: int = 0
-    status: int = 0
+    status: Annotated[int, msgspec.Meta(ge=0, le=0xFFFF)] = 0
     cpu_s: float = 0.0
     error: str = ""
     directories: dict[str, int] = {}
@@ -58,11 +60,18 @@ class Control:
 
         Raises:
             BlockingIOError: If there is none now.
+            ProtocolError: If it is none that a nursery sends.
         """
         received = wire.receive_packet(self._socket, socket.MSG_DONTWAIT)
         if received is None:
             return None
-        return _messages.decode(received[0]), received[1]
+        data, fds = received
+        try:
+            return _messages.decode(data), fds
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            for fd in fds:
+                os.close(fd)
+            raise ProtocolError(f"a message that cannot be read: {error}") from None
 
     def close(self) -> None:
         """Hang up: the nursery ends with everything it made."""

@@ -98,7 +98,7 @@ class Link:
         if pidfd is None:
             self.nursery.say({"op": "kill", "id": self.child})
             return
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(OSError):  # it has ended; or a hostile template sent no pidfd
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
 
     def is_dead(self, wait_s: float) -> bool:

@@ -55,7 +55,7 @@ def interpreter_paths(executable: str) -> list[str]:
             found += _base_of(config)
         for packages in glob.glob(os.path.join(prefix, "lib", "python3*", "*-packages")):
             found += pth_paths(packages)
-    return [path for path in dict.fromkeys(found) if not _below(path, SYSTEM)]
+    return [path for path in dict.fromkeys(found) if not is_below(path, SYSTEM)]
 
 
 def _links(path: str) -> Iterator[str]:
@@ -111,7 +111,7 @@ def read_only_paths(executable: str, others: Iterable[str], *, network: bool) ->
     paths += [*interpreter_paths(executable), *others]
     kept: list[str] = []
     for path in sorted({path for path in paths if os.path.exists(path)}, key=lambda path: path.count("/")):
-        if not _below(path, kept):
+        if not is_below(path, kept):
             kept.append(path)
     return kept
 
@@ -148,5 +148,8 @@ def is_open_to_all(path: str) -> bool:
         return False
 
 
-def _below(path: str, directories: Iterable[str]) -> bool:
+def is_below(path: str, directories: Iterable[str]) -> bool:
+    """Whether a path is one of these or lies in one; ".." in it is never."""
+    if ".." in path.split("/"):
+        return False
     return any(path == directory or path.startswith(directory.rstrip("/") + "/") for directory in directories)

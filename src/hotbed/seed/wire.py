@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import stat
 import struct
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple
 HEADER = struct.Struct("<BxxxIQ")  # kind, bytes of meta, bytes of body
 READ_SIZE = 65536  # one read takes any ordinary frame whole
 MESSAGE_LIMIT = 131072  # bytes in one packet; the kernel's default buffer is 212,992
+SPILL_LIMIT = 16 * 1024**2  # bytes of a longer one
 SPILLED = b"@"  # the packet of a longer message: its bytes are in the memfd that comes first
 
 MAX_FDS = 8  # descriptors that travel with one control message
@@ -200,10 +202,25 @@ def receive_packet(sock: socket.socket, flags: int = 0) -> tuple[bytes, list[int
     except ConnectionResetError:
         return None
     if data == SPILLED and fds:
-        with open(fds.pop(0), "rb") as file:
-            file.seek(0)
-            data = file.read()
-    return (data, fds) if data else None
+        data = _spilled(fds.pop(0))
+    if not data:
+        for fd in fds:
+            os.close(fd)
+        return None
+    return data, fds
+
+
+def _spilled(fd: int) -> bytes:
+    """What a memfd holds, which is then closed; nothing if it is none: the sender may be hostile."""
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > SPILL_LIMIT:
+            return b""
+        return os.pread(fd, SPILL_LIMIT, 0)
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
 
 
 def receive_bytes(sock: socket.socket, size: int, flags: int = 0) -> tuple[bytes, list[int]]:

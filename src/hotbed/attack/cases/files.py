@@ -75,7 +75,7 @@ CASES = (
         needs=(Guard.CALLS,),
         code="""
             handle = struct.pack("Ii", 8, 1) + struct.pack("Q", 2)
-            result = denied("open_by_handle_at", os.open("/", os.O_RDONLY), handle, os.O_RDONLY)
+            result = denied("open_by_handle_at", -100, handle, os.O_RDONLY)
         """,
     ),
     _case(
@@ -276,7 +276,7 @@ CASES = (
     _case(
         name="read-the-kernels-memory",
         law="Memory, log and keys of the kernel are not read.",
-        needs=(Guard.SYSTEM,),
+        needs=(Guard.SYSTEM, Guard.USER),
         code="""
             names = ["/proc/kcore", "/proc/kmsg", "/proc/kpagecount", "/proc/vmallocinfo", "/dev/mem",
                      "/dev/kmsg", "/dev/port", "/sys/kernel/debug/tracing/trace", "/proc/slabinfo"]
