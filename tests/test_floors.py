@@ -25,9 +25,8 @@ FLOORS = {
     "core": 2,
     **dict.fromkeys(("proc", "env"), 3),
     **dict.fromkeys(("engine", "observe"), 4),
-    **dict.fromkeys(
-        ("__main__", "cli", "http", "stdio", "mcp", "promptfoo", "n8n", "adapters", "cluster", "bench", "attack"), 5
-    ),
+    **dict.fromkeys(("__main__", "cli", "http", "stdio", "mcp", "promptfoo", "n8n", "adapters"), 5),
+    **dict.fromkeys(("cluster", "bench", "attack"), 5),
 }
 WORDS = 1  # its modules are one vocabulary and may know each other
 DOORS = 5

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import secrets
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
-from hotbed import CrashedError, Engine, ExecutionTimeoutError, NotSerializableError, RaisedError
+from hotbed import CrashedError, Engine, ExecutionTimeoutError, NotSerializableError, RaisedError, Result
+
+Call = Callable[..., Result]
 
 SOURCE = '''
 """A provider."""
@@ -17,7 +22,7 @@ count = 0
 def counted():
     global count
     count += 1
-    return [os.getpid(), count]
+    return count
 
 def echo(*args, **kwargs):
     return [list(args), kwargs]
@@ -56,60 +61,74 @@ def speak():
 '''
 
 
+@pytest.fixture(params=["none", "auto"])
+def call(request: pytest.FixtureRequest, engine: Engine) -> Call:
+    """`Engine.call`, as the caller's own code and as isolated code."""
+    return functools.partial(engine.call, isolation=request.param)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory for the files called; open to all, since isolated code is nobody to the host."""
+    path = tmp_path_factory.mktemp("place")
+    path.chmod(0o755)
+    (path / "sibling.py").write_text("HERE = 'sibling'\n")
+    return path
+
+
 @pytest.fixture
-def provider(tmp_path: Path) -> Path:
-    (tmp_path / "sibling.py").write_text("HERE = 'sibling'\n")
-    path = tmp_path / "provider.py"
+def provider(place: Path) -> Path:
+    """The file above, which no other test has called."""
+    path = place / f"provider_{secrets.token_hex(4)}.py"
     path.write_text(SOURCE)
     return path
 
 
-def test_a_worker_keeps_the_files_state(engine: Engine, provider: Path) -> None:
-    told = [engine.call(f"{provider}:counted").value for _ in range(4)]
-    assert [count for _pid, count in told] == [1, 2, 3, 4]
-    assert len({pid for pid, _count in told}) == 1
+def test_a_worker_keeps_the_files_state(call: Call, provider: Path) -> None:
+    told = [call(f"{provider}:counted") for _ in range(4)]
+    assert [result.value for result in told] == [1, 2, 3, 4]
+    assert len({result.pid for result in told}) == 1
 
 
 @pytest.mark.parametrize("mode", ["fresh", "oneshot"])
-def test_no_other_mode_keeps_it(engine: Engine, provider: Path, mode: Literal["fresh", "oneshot"]) -> None:
-    told = [engine.call(f"{provider}:counted", mode=mode).value for _ in range(3)]
-    assert [count for _pid, count in told] == [1, 1, 1]
+def test_no_other_mode_keeps_it(call: Call, provider: Path, mode: Literal["fresh", "oneshot"]) -> None:
+    assert [call(f"{provider}:counted", mode=mode).value for _ in range(3)] == [1, 1, 1]
 
 
-def test_two_files_of_one_name_do_not_meet(engine: Engine, tmp_path: Path) -> None:
+def test_two_files_of_one_name_do_not_meet(call: Call, tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "same.py").write_text(f"def who(): return {name!r}\n")
     for name in ("one", "two", "one"):
-        assert engine.call(f"{tmp_path}/{name}/same.py:who").value == name
+        assert call(f"{tmp_path}/{name}/same.py:who").value == name
 
 
-def test_arguments_arrive_as_they_were_given(engine: Engine, provider: Path) -> None:
-    value = engine.call(f"{provider}:echo", 1, "two", [3], kwargs={"four": None}).value
+def test_arguments_arrive_as_they_were_given(call: Call, provider: Path) -> None:
+    value = call(f"{provider}:echo", 1, "two", [3], kwargs={"four": None}).value
     assert value == [[1, "two", [3]], {"four": None}]
 
 
-def test_bytes_arrive_as_bytes(engine: Engine, tmp_path: Path) -> None:
-    (tmp_path / "p.py").write_text("def f(a, b): return [a.hex(), b.hex()]\n")
-    assert engine.call(f"{tmp_path}/p.py:f", b"\0\xff", kwargs={"b": b""}).value == ["00ff", ""]
+def test_bytes_arrive_as_bytes(call: Call, place: Path) -> None:
+    (place / "p.py").write_text("def f(a, b): return [a.hex(), b.hex()]\n")
+    assert call(f"{place}/p.py:f", b"\0\xff", kwargs={"b": b""}).value == ["00ff", ""]
 
 
-def test_a_coroutine_is_awaited(engine: Engine, provider: Path) -> None:
+def test_a_coroutine_is_awaited(call: Call, provider: Path) -> None:
     for given in (1, 2):
-        assert engine.call(f"{provider}:asleep", given).value == given
+        assert call(f"{provider}:asleep", given).value == given
 
 
-def test_a_method_is_found_by_its_dotted_name(engine: Engine, provider: Path) -> None:
-    assert engine.call(f"{provider}:Group.method").value == "method"
+def test_a_method_is_found_by_its_dotted_name(call: Call, provider: Path) -> None:
+    assert call(f"{provider}:Group.method").value == "method"
 
 
-def test_the_file_sees_itself_as_if_imported_from_its_directory(engine: Engine, provider: Path) -> None:
-    assert engine.call(f"{provider}:names").value == ["provider", str(provider), "sibling"]
+def test_the_file_sees_itself_as_if_imported_from_its_directory(call: Call, provider: Path) -> None:
+    assert call(f"{provider}:names").value == [provider.stem, str(provider), "sibling"]
 
 
-def test_an_exception_is_raised_with_the_files_own_frames(engine: Engine, provider: Path) -> None:
+def test_an_exception_is_raised_with_the_files_own_frames(call: Call, provider: Path) -> None:
     with pytest.raises(RaisedError, match="ValueError: no luck") as caught:
-        engine.call(f"{provider}:fail")
+        call(f"{provider}:fail")
     error = caught.value.result.error
     assert error is not None
     assert [(frame.file, frame.function) for frame in error.frames] == [
@@ -118,15 +137,15 @@ def test_an_exception_is_raised_with_the_files_own_frames(engine: Engine, provid
     ]
 
 
-def test_a_file_that_cannot_be_loaded_shows_its_own_traceback(engine: Engine, tmp_path: Path) -> None:
-    (tmp_path / "broken.py").write_text("x = 1\ny = x / 0\ndef f(): pass\n")
+def test_a_file_that_cannot_be_loaded_shows_its_own_traceback(call: Call, place: Path) -> None:
+    (place / "broken.py").write_text("x = 1\ny = x / 0\ndef f(): pass\n")
     with pytest.raises(RaisedError, match="ZeroDivisionError") as caught:
-        engine.call(f"{tmp_path}/broken.py:f")
+        call(f"{place}/broken.py:f")
     error = caught.value.result.error
     assert error is not None
-    assert [(frame.file, frame.line) for frame in error.frames] == [(f"{tmp_path}/broken.py", 2)]
-    (tmp_path / "broken.py").write_text("def f(): return 42\n")
-    assert engine.call(f"{tmp_path}/broken.py:f").value == 42
+    assert [(frame.file, frame.line) for frame in error.frames] == [(f"{place}/broken.py", 2)]
+    (place / "broken.py").write_text("def f(): return 42\n")
+    assert call(f"{place}/broken.py:f").value == 42
 
 
 @pytest.mark.parametrize(
@@ -134,18 +153,16 @@ def test_a_file_that_cannot_be_loaded_shows_its_own_traceback(engine: Engine, tm
     [("leave", CrashedError), ("no_data", NotSerializableError), ("forever", ExecutionTimeoutError)],
 )
 def test_each_bad_end_is_an_error_of_its_own_and_the_next_call_is_served(
-    engine: Engine, provider: Path, function: str, error: type[Exception]
+    call: Call, provider: Path, function: str, error: type[Exception]
 ) -> None:
     with pytest.raises(error):
-        engine.call(f"{provider}:{function}", timeout=1)
-    assert engine.call(f"{provider}:echo", 42).value == [[42], {}]
+        call(f"{provider}:{function}", timeout=0.5)
+    assert call(f"{provider}:echo", 42).value == [[42], {}]
 
 
-def test_a_crash_in_one_worker_leaves_the_state_of_another(
-    engine: Engine, provider: Path, tmp_path: Path
-) -> None:
-    go = tmp_path / "go"
-    (tmp_path / "stay.py").write_text(
+def test_a_crash_in_one_worker_leaves_the_state_of_another(call: Call, provider: Path) -> None:
+    go, stay = provider.with_suffix(".go"), provider.with_name(f"{provider.stem}_stay.py")
+    stay.write_text(
         "import os, time\nstate = []\n"
         "def wait(path):\n    state.append(1)\n    print('in', flush=True)\n"
         "    while not os.path.exists(path): time.sleep(0.005)\n    return state\n"
@@ -153,13 +170,13 @@ def test_a_crash_in_one_worker_leaves_the_state_of_another(
 
     def crash_beside(_text: str) -> None:
         with pytest.raises(CrashedError):
-            engine.call(f"{provider}:leave")
+            call(f"{provider}:leave")
         go.touch()
 
-    assert engine.call(f"{tmp_path}/stay.py:wait", str(go), on_stdout=crash_beside).value == [1]
-    assert engine.call(f"{tmp_path}/stay.py:wait", str(go)).value == [1, 1]
+    assert call(f"{stay}:wait", str(go), on_stdout=crash_beside).value == [1]
+    assert call(f"{stay}:wait", str(go)).value == [1, 1]
 
 
-def test_output_of_a_call_is_that_calls_alone(engine: Engine, provider: Path) -> None:
-    assert engine.call(f"{provider}:speak").stdout == "hello\n"
-    assert engine.call(f"{provider}:echo").stdout == ""
+def test_output_of_a_call_is_that_calls_alone(call: Call, provider: Path) -> None:
+    assert call(f"{provider}:speak").stdout == "hello\n"
+    assert call(f"{provider}:echo").stdout == ""

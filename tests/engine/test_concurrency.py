@@ -100,7 +100,9 @@ class Blocker:
         self._thread.join(PATIENCE_S)
 
 
-def test_a_wait_longer_than_queue_timeout_is_refused_with_the_numbers(shared: Path, sharing: Environment) -> None:
+def test_a_wait_longer_than_queue_timeout_is_refused_with_the_numbers(
+    shared: Path, sharing: Environment
+) -> None:
     with Engine(sharing, pool=Pool(max_concurrency=1)) as engine:
         blocker = Blocker(engine, shared / "go")
         with pytest.raises(RefusedError, match=r"queue_timeout=0\.05 s \(1 running") as caught:
@@ -193,9 +195,9 @@ def test_an_awaited_execution_ends_as_a_blocking_one_does(forking: Engine, code:
 
 def test_a_queue_timeout_of_an_awaited_execution_is_refused(shared: Path, sharing: Environment) -> None:
     async def main(engine: Engine) -> None:
-        async with AsyncEngine(engine=engine) as shared:
+        async with AsyncEngine(engine=engine) as waiting:
             with pytest.raises(RefusedError, match="queue_timeout"):
-                await shared.run("1", queue_timeout=0.05)
+                await waiting.run("1", queue_timeout=0.05)
 
     with Engine(sharing, pool=Pool(max_concurrency=1)) as engine:
         blocker = Blocker(engine, shared / "go")

@@ -19,9 +19,9 @@ from tests import leftovers
 PATIENCE_S = 60.0
 
 
-@pytest.fixture
-def engine(sharing: Environment) -> Iterator[Engine]:
-    with Engine(sharing, pool=Pool(max_concurrency=4)) as engine:
+@pytest.fixture(params=["auto", "none"])
+def engine(request: pytest.FixtureRequest, sharing: Environment) -> Iterator[Engine]:
+    with Engine(sharing, pool=Pool(max_concurrency=4), isolation=request.param) as engine:
         engine.warm(timeout=PATIENCE_S)
         yield engine
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import pytest
 
 from hotbed import Engine, EngineError
+from hotbed.engine.options import Isolation
 from tests import leftovers
 from tests.engine.inside import Started
 
@@ -25,7 +26,7 @@ import os, signal, sys, threading, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell has it ignored
 import hotbed
 
-engine = hotbed.Engine()
+engine = hotbed.Engine(isolation=sys.argv[1])
 engine.warm()
 DAEMON = '''
 import os, time
@@ -69,14 +70,15 @@ class Host:
     fork: int | None  # the host's own child
 
 
-def start(*words: str) -> Host:
+def start(isolation: Isolation, *, forked: bool) -> Host:
     before = leftovers.descendants()
-    process = subprocess.Popen([sys.executable, "-c", HOST, *words], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", HOST, isolation, *(["fork"] if forked else [])]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    lines = [process.stdout.readline() for _ in range(1 + len(words))]
+    lines = [process.stdout.readline() for _ in range(1 + forked)]
     assert all(lines), lines
     said = dict(line.split(maxsplit=1) for line in lines)
-    fork = int(said["forked"]) if words else None
+    fork = int(said["forked"]) if forked else None
     pids = {one.pid for one in leftovers.descendants() - before} - {process.pid, fork}
     return Host(process, pids, Started.told(said["daemon"]).pid, fork)
 
@@ -87,9 +89,12 @@ def left_files() -> set[str]:
 
 @pytest.mark.parametrize("forked", [False, True], ids=["", "after it forked"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_nothing_is_left_two_seconds_after_the_host_has_ended(number: signal.Signals, forked: bool) -> None:
+@pytest.mark.parametrize("isolation", ["auto", "none"])
+def test_nothing_is_left_two_seconds_after_the_host_has_ended(
+    isolation: Isolation, number: signal.Signals, forked: bool
+) -> None:
     before = left_files()
-    host = start(*(["fork"] if forked else []))
+    host = start(isolation, forked=forked)
     try:
         assert len(host.pids) >= 5  # launcher, template, the loop, its daemon, a worker
         assert host.daemon in host.pids

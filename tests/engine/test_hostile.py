@@ -201,7 +201,9 @@ DEEDS = {
         "sys.addaudithook(hook)\nresult = 42",
         value=42,
     ),
-    "what looks for files replaced": ok("import os, stat; os.scandir = os.open = stat.S_ISREG = None; result = 42", 42),
+    "what looks for files replaced": ok(
+        "import os, stat; os.scandir = os.open = stat.S_ISREG = None; result = 42", 42
+    ),
     "the work directory closed": ok("import os; os.chmod('.', 0); result = 42", 42),
     "the work directory removed": ok("import os; os.rmdir(os.getcwd()); result = 42", 42),
     "gc off and full of cycles": ok(

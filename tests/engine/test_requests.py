@@ -73,7 +73,7 @@ def test_a_bad_request_names_its_field_and_runs_nothing(
 def test_strict_isolation_is_refused_where_something_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOTBED_LANDLOCK_ABI", "0")
     with Engine() as engine:
-        with pytest.raises(RefusedError, match="isolation='strict'.*no Landlock"):
+        with pytest.raises(RefusedError, match=r"isolation='strict'.*no Landlock"):
             engine.run("1", isolation="strict")
         assert engine.run("40 + 2", isolation="auto").value == 42
 
@@ -90,7 +90,7 @@ def test_strict_isolation_is_refused_where_something_is_missing(monkeypatch: pyt
         (lambda: Limits(timeout=0), "timeout=0"),
         (lambda: Limits(output="big"), "output='big'"),
         (lambda: Limits(value=-1), "value=-1"),
-        (lambda: Environment(mounts=["/tmp"]), "mounts=.'/tmp'. must be a list of Mount"),
+        (lambda: Environment(mounts=cast(Any, ["/tmp"])), "mounts=.'/tmp'. must be a list of Mount"),
         (lambda: Mount("/no/such/directory"), "'/no/such/directory' does not exist"),
         (lambda: Mount("/usr", target="usr"), "target='usr' must be an absolute path"),
         (lambda: Mount("/"), "/ cannot be given"),

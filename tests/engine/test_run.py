@@ -158,13 +158,13 @@ def test_no_process_serves_two_fresh_executions(engine: Engine) -> None:
 @pytest.mark.parametrize("isolation", ["auto", "none"])
 def test_a_result_tells_the_pid_that_the_host_knows(engine: Engine, mode: Mode, isolation: Isolation) -> None:
     seen: list[int | None] = []
-    result = engine.run(
-        NAMESPACE + "print(os.getpid(), namespace)\nwhile True: pass",
-        id="told",
-        mode=mode,
-        isolation=isolation,
-        on_stdout=lambda text: seen.append(Started.told(text).pid) or engine.cancel("told"),
-    )
+
+    def look(text: str) -> None:
+        seen.append(Started.told(text).pid)
+        engine.cancel("told")
+
+    code = NAMESPACE + "print(os.getpid(), namespace)\nwhile True: pass"
+    result = engine.run(code, id="told", mode=mode, isolation=isolation, on_stdout=look)
     assert seen == [result.pid]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from hotbed import Engine, Environment, Limits, RefusedError, Result
+from hotbed import Engine, Environment, HotbedError, Limits, Mount, RefusedError, Result
 from hotbed.engine.confinement import Confinement
 from hotbed.isolation import IsolationWarning
 from hotbed.proc.cgroup import Unavailable
@@ -187,3 +187,38 @@ def interpreter(python: str, beside: str) -> Interpreter:
         result = engine.run(code, inputs={"beside": beside})
         assert result.ok, result
     return Interpreter(result.isolation[0], *result.value)
+
+
+# Mounts.
+
+
+USES = f"""{TRIED}
+result = {{
+    "read": tried(lambda: open(f"{{path}}/file").read()),
+    "listed": tried(lambda: os.listdir(path)),
+    "made": tried(lambda: open(f"{{path}}/new", "w").close()),
+    "beside": tried(lambda: open(f"{{path}}/../secret").read()),
+}}
+"""
+
+
+class Mounted(msgspec.Struct, frozen=True):
+    """What code does with a mount, or why it is refused; `tier` is that of the same engine without it."""
+
+    tier: str
+    refusal: str
+    seen: dict[str, Any]
+
+
+def mount(source: str, target: str, writable: bool) -> Mounted:
+    """Give a directory to a piece of code, before anything else is asked for."""
+    given = Mount(source, target, writable)
+    refusal, seen = "", {}
+    with Engine(Environment(preload=())) as engine:
+        try:
+            environment = Environment(preload=(), mounts=[given])
+            seen = engine.run(USES, inputs={"path": given.target}, environment=environment).value
+        except HotbedError as error:
+            refusal = str(error)
+        tier = engine.run("1").isolation[0]
+    return Mounted(tier, refusal, seen)

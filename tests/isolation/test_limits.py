@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import resource
 import socket
+import textwrap
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -14,15 +17,18 @@ from hotbed.model import ErrorKind
 
 MIB = 1024**2
 SOON_S = 0.3  # given to code that never ends
+LATE_S = 5.0  # it is gone long before that, unless the machine is starved
 GROWS = "len(bytearray(200_000_000))"
 SPINS = "while True: pass"
 
 
 @pytest.fixture(autouse=True)
 def the_next_execution_answers(request: pytest.FixtureRequest) -> Iterator[None]:
+    names = {"engine", "grouped", "groupless", "either"}.intersection(request.fixturenames)
+    engines = [request.getfixturevalue(name) for name in names]
     yield
-    for name in {"engine", "grouped", "groupless", "either"}.intersection(request.fixturenames):
-        assert request.getfixturevalue(name).run("40 + 2").value == 42
+    for engine in engines[:1]:
+        assert engine.run("40 + 2").value == 42
 
 
 def check(result: Result, status: Status, kind: ErrorKind, says: str) -> None:
@@ -39,7 +45,7 @@ def check(result: Result, status: Status, kind: ErrorKind, says: str) -> None:
 def test_code_is_killed_at_its_time_limit(either: Engine) -> None:
     result = either.run(SPINS, limits=Limits(timeout=SOON_S))
     check(result, Status.TIMEOUT, ErrorKind.TIMEOUT, "longer than its limit of 0.3 s")
-    assert SOON_S <= result.timing.run < SOON_S + 1.0
+    assert SOON_S <= result.timing.run < LATE_S
 
 
 def test_all_that_the_code_started_is_killed_at_its_time_limit(either: Engine) -> None:
@@ -53,9 +59,9 @@ def test_all_that_the_code_started_is_killed_at_its_time_limit(either: Engine) -
     while True:
         pass
     """
-    result = either.run(_dedented(code), limits=Limits(timeout=SOON_S))
+    result = either.run(textwrap.dedent(code), limits=Limits(timeout=SOON_S))
     check(result, Status.TIMEOUT, ErrorKind.TIMEOUT, "longer than its limit of 0.3 s")
-    assert result.timing.run < SOON_S + 1.0
+    assert result.timing.run < LATE_S
 
 
 def test_the_argument_timeout_stands_above_the_limits(engine: Engine) -> None:
@@ -63,11 +69,11 @@ def test_the_argument_timeout_stands_above_the_limits(engine: Engine) -> None:
     check(result, Status.TIMEOUT, ErrorKind.TIMEOUT, "longer than its limit of 0.3 s")
 
 
-@pytest.mark.parametrize("mode", ["fresh", "worker", "oneshot"])
+@pytest.mark.parametrize("mode", ["fresh", "worker"])
 def test_code_is_killed_at_its_limit_of_cpu_time(
-    engine: Engine, mode: Literal["fresh", "worker", "oneshot"]
+    engine: Engine, mode: Literal["fresh", "worker"]
 ) -> None:
-    result = engine.run(SPINS, limits=Limits(cpu_time=0.5, timeout=20), mode=mode)
+    result = engine.run(SPINS, limits=Limits(cpu_time=0.5, timeout=10), mode=mode)
     check(result, Status.TIMEOUT, ErrorKind.TIMEOUT, "more CPU time than its limit of 0.5 s")
 
 
@@ -85,7 +91,7 @@ def test_each_process_of_the_code_has_the_limit_of_cpu_time(engine: Engine) -> N
             pass
     signal.Signals(-os.waitstatus_to_exitcode(os.wait()[1])).name
     """
-    assert engine.run(_dedented(code), limits=Limits(cpu_time=0.5)).value == "SIGXCPU"
+    assert engine.run(textwrap.dedent(code), limits=Limits(cpu_time=0.5)).value == "SIGXCPU"
 
 
 def test_waiting_takes_no_cpu_time(engine: Engine) -> None:
@@ -102,7 +108,7 @@ def test_a_share_of_the_cores_makes_code_slower(grouped: Engine, mode: Literal["
     time.monotonic() - began
     """
     # 20 ms in every 100: the fifth portion comes 400 ms after the first, or with it 300.
-    assert grouped.run(_dedented(code), limits=Limits(cpu=0.2), mode=mode).value > 0.25
+    assert grouped.run(textwrap.dedent(code), limits=Limits(cpu=0.2), mode=mode).value > 0.25
 
 
 def test_a_share_of_the_cores_is_one_for_all_processes_of_the_code(grouped: Engine) -> None:
@@ -118,7 +124,7 @@ def test_a_share_of_the_cores_is_one_for_all_processes_of_the_code(grouped: Engi
         os.wait()
     time.monotonic() - began
     """
-    assert grouped.run(_dedented(code), limits=Limits(cpu=0.2)).value > 0.25
+    assert grouped.run(textwrap.dedent(code), limits=Limits(cpu=0.2)).value > 0.25
 
 
 # ── memory ──
@@ -221,7 +227,7 @@ def test_a_fork_bomb_ends_at_the_time_limit_with_all_its_processes(either: Engin
     code = "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass"
     result = either.run(code, limits=Limits(timeout=SOON_S))
     assert result.status is Status.TIMEOUT
-    assert result.timing.run < SOON_S + 2.0
+    assert result.timing.run < LATE_S
 
 
 def test_code_opens_so_many_descriptors_as_it_may(engine: Engine) -> None:
@@ -233,7 +239,7 @@ def test_code_opens_so_many_descriptors_as_it_may(engine: Engine) -> None:
     except OSError as error:
         result = [last, errno.errorcode[error.errno]]
     """
-    assert engine.run(_dedented(code), limits=Limits(open_files=32)).value == [31, "EMFILE"]
+    assert engine.run(textwrap.dedent(code), limits=Limits(open_files=32)).value == [31, "EMFILE"]
 
 
 @pytest.mark.parametrize("name", ["NOFILE", "FSIZE", "CPU", "NPROC", "CORE"])
@@ -248,7 +254,7 @@ def test_code_cannot_raise_its_own_limits(groupless: Engine, name: str) -> None:
         result = soft == hard or soft + 1 == hard
     """
     limits = Limits(open_files=32, file_size=MIB, cpu_time=10, processes=8)
-    assert groupless.run(_dedented(code), limits=limits).value is True
+    assert groupless.run(textwrap.dedent(code), limits=limits).value is True
 
 
 # ── files ──
@@ -290,7 +296,7 @@ def test_empty_files_fill_the_disk_too(engine: Engine) -> None:
     except OSError as error:
         result = [number, errno.errorcode[error.errno]]
     """
-    made, error = engine.run(_dedented(code), limits=Limits(disk="1M")).value
+    made, error = engine.run(textwrap.dedent(code), limits=Limits(disk="1M")).value
     assert error == "ENOSPC"
     assert made <= 256
 
@@ -337,7 +343,7 @@ def test_artifacts_come_back_up_to_their_limit_and_the_others_are_named(engine: 
         with open(name, "wb") as file:
             file.write(bytes(size))
     """
-    result = engine.run(_dedented(code), limits=Limits(artifacts=1000))
+    result = engine.run(textwrap.dedent(code), limits=Limits(artifacts=1000))
     assert result.ok
     assert {artifact.name: len(artifact.data) for artifact in result.artifacts} == {"a": 600, "c": 300}
     assert [line.partition(":")[0] for line in result.left_out] == ["b", "d"]
@@ -380,12 +386,10 @@ def test_strangers_code_has_the_default_limits(grouped: Engine) -> None:
     assert grouped.run(FORKS).value == 63
 
 
-def test_the_callers_own_code_has_no_limits(engine: Engine) -> None:
-    code = "import resource; resource.getrlimit(resource.RLIMIT_NOFILE)"
-    import resource
-
-    unlimited = list(resource.getrlimit(resource.RLIMIT_NOFILE))
-    assert engine.run(code, isolation="none", limits=None).value == unlimited
+def test_the_callers_own_code_has_no_limits(engine: Engine, tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    file.write_text("import resource\ndef limits(): return resource.getrlimit(resource.RLIMIT_NOFILE)\n")
+    assert engine.call(f"{file}:limits").value == list(resource.getrlimit(resource.RLIMIT_NOFILE))
 
 
 def test_an_engines_limits_hold_until_an_execution_brings_its_own() -> None:
@@ -506,9 +510,3 @@ def test_the_least_that_may_be_given_suffices_to_answer(engine: Engine, least: d
 def test_what_are_no_limits_is_refused(engine: Engine, limits: Any) -> None:
     with pytest.raises(RequestError, match=r"^limits="):
         engine.run("1", limits=limits)
-
-
-def _dedented(code: str) -> str:
-    import textwrap
-
-    return textwrap.dedent(code)

@@ -176,6 +176,7 @@ CASES = (
     _case(
         name="exchange-the-work-directory",
         law="Something else in the place of the work directory is not collected.",
+        needs=(Guard.ARTIFACTS, Guard.FILES),
         ends=(Status.OK, Status.ERROR),
         code="""
             work = os.getcwd()

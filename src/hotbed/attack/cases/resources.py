@@ -156,7 +156,7 @@ CASES = (
     _case(
         name="hide-memory-in-sockets",
         law="What lies in sockets counts, and is bounded by the number of descriptors.",
-        needs=(Guard.DESCRIPTOR_COUNT,),
+        needs=(Guard.TREE_MEMORY, Guard.DESCRIPTOR_COUNT),
         limits=_MEMORY,
         ends=_MEMORY_ENDS,
         code="""
