@@ -13,7 +13,7 @@ from hotbed.attack.case import BASE, Case, Group
 from hotbed.attack.catalogue import CATALOGUE
 from hotbed.attack.guards import KEPT_BY, Guard, lacking
 from hotbed.attack.runner import Ground, Outcome, Verdict, attack, score
-from hotbed.isolation import Mechanism, Tier
+from hotbed.isolation import Mechanism
 from hotbed.model import ErrorInfo, ErrorKind, Mode, Result, Status
 
 # Those in which processes race: a machine with other work to do brings out other orders of events.
@@ -35,15 +35,19 @@ def ground() -> Iterator[Ground]:
         yield ground
 
 
-def check(outcome: Outcome, tier: str) -> None:
+# Not in force for every code: who the engine is, and what its network is, decide.
+SOMETIMES = {Mechanism.UNPRIVILEGED_UID, Mechanism.PROXY}
+
+
+def check(outcome: Outcome, ground: Ground) -> None:
     assert outcome.verdict is not Verdict.FAILED, f"{outcome.case.law} {outcome.detail}"
-    if tier == Tier.FULL:
+    if set(Mechanism) - SOMETIMES <= ground.in_force:
         assert outcome.verdict is Verdict.HELD, outcome.detail
 
 
 @pytest.mark.parametrize("case", CATALOGUE, ids=lambda case: case.name)
 def test_what_is_promised_is_held(ground: Ground, case: Case) -> None:
-    check(ground.attack(case), ground.tier)
+    check(ground.attack(case), ground)
 
 
 def test_all_cases_together_leave_nothing_behind(ground: Ground) -> None:
@@ -55,7 +59,7 @@ def test_what_races_is_held_beside_other_work() -> None:
     cases = [case for case in CATALOGUE if case.name in RACES]
     with Ground(load=2) as ground:
         for case in cases:
-            check(ground.attack(case), ground.tier)
+            check(ground.attack(case), ground)
         assert ground.finish() == ""
 
 

@@ -87,7 +87,7 @@ def provider(place: Path) -> Path:
 def test_a_worker_keeps_the_files_state(call: Call, provider: Path) -> None:
     told = [call(f"{provider}:counted") for _ in range(4)]
     assert [result.value for result in told] == [1, 2, 3, 4]
-    assert len({result.pid for result in told}) == 1
+    assert len({result.worker for result in told}) == 1
 
 
 @pytest.mark.parametrize("mode", ["fresh", "oneshot"])

@@ -15,6 +15,7 @@ import pytest
 from hotbed import Engine, Environment, HotbedError, Pool, Result, Status
 from hotbed.model import ErrorKind
 from tests import leftovers
+from tests.engine.inside import NAMESPACE, Started
 
 PATIENCE_S = 60.0
 
@@ -135,7 +136,8 @@ def test_a_kill_amid_executions_runs_none_twice_and_loses_none(
 
 
 def test_a_worker_killed_while_idle_costs_its_caller_nothing(engine: Engine) -> None:
-    pid = engine.run("1", mode="worker").pid
+    told = engine.run(NAMESPACE + "print(os.getpid(), namespace)", mode="worker").stdout
+    pid = Started.told(told).pid
     assert pid is not None
     kill([pid])
     assert engine.run("40 + 2", mode="worker").value == 42

@@ -119,40 +119,55 @@ def test_an_input_named_result_is_no_value_until_the_code_assigns_it(engine: Eng
     assert engine.run("result = result + 1", inputs={"result": 7}).value == 8
 
 
+# What an execution leaves, and an expression that is true where another one sees it.
+STATE = [
+    ("leaked = 1", "'leaked' in globals()"),
+    ("import math; math.pi = 3", "import math; math.pi == 3"),
+    ("import json; json.leaked = 1", "import json; hasattr(json, 'leaked')"),
+    ("import builtins; builtins.leaked = 1", "import builtins; hasattr(builtins, 'leaked')"),
+    ("import os; os.environ['LEAKED'] = '1'", "import os; 'LEAKED' in os.environ"),
+    ("import sys; sys.path.append('/leaked')", "import sys; '/leaked' in sys.path"),
+    ("import sys; sys.modules['leaked'] = sys", "import sys; 'leaked' in sys.modules"),
+    ("import sys; sys.setrecursionlimit(500)", "import sys; sys.getrecursionlimit() == 500"),
+    ("import os; os.umask(0o007)", "import os; os.umask(0o022) == 0o007"),
+    ("import signal; signal.alarm(1000)", "import signal; signal.alarm(0) > 0"),
+]
+FILES = [
+    (
+        "import os; os.mkdir('d'); os.chdir('d')",
+        "import os; os.getcwd().endswith('d') or os.path.exists('d')",
+    ),
+    ("open('file', 'w').close()", "import os; os.path.exists('file')"),
+    (
+        "import tempfile; open(tempfile.gettempdir() + '/file', 'w').close()",
+        "import os, tempfile; os.path.exists(tempfile.gettempdir() + '/file')",
+    ),
+    ("open('/tmp/file', 'w').close()", "import os; os.path.exists('/tmp/file')"),
+    ("open('/dev/shm/file', 'w').close()", "import os; os.path.exists('/dev/shm/file')"),
+    ("import os; open(os.environ['HOME'] + '/file', 'w')", "import os; os.listdir(os.environ['HOME'])"),
+    ("import os; os.mkdir('../d'); open('../file', 'w')", "import os; 'd' in os.listdir('..')"),
+    ("import os; os.symlink('/usr', 'link')", "import os; os.path.lexists('link')"),
+    ("import os; os.chmod('.', 0)", "import os; not os.access('.', os.W_OK)"),
+]
+
+
 @pytest.mark.parametrize(
-    ("leave", "look"),
-    [
-        ("leaked = 1", "'leaked' in globals()"),
-        ("import math; math.pi = 3", "import math; math.pi == 3"),
-        ("import json; json.leaked = 1", "import json; hasattr(json, 'leaked')"),
-        ("import builtins; builtins.leaked = 1", "import builtins; hasattr(builtins, 'leaked')"),
-        (
-            "import os; os.mkdir('d'); os.chdir('d')",
-            "import os; os.getcwd().endswith('d') or os.path.exists('d')",
-        ),
-        ("import os; os.environ['LEAKED'] = '1'", "import os; 'LEAKED' in os.environ"),
-        ("import sys; sys.path.append('/leaked')", "import sys; '/leaked' in sys.path"),
-        ("import sys; sys.modules['leaked'] = sys", "import sys; 'leaked' in sys.modules"),
-        ("import sys; sys.setrecursionlimit(500)", "import sys; sys.getrecursionlimit() == 500"),
-        ("open('file', 'w').close()", "import os; os.path.exists('file')"),
-        (
-            "import tempfile; open(tempfile.gettempdir() + '/file', 'w').close()",
-            "import os, tempfile; os.path.exists(tempfile.gettempdir() + '/file')",
-        ),
-        ("import os; os.umask(0o007)", "import os; os.umask(0o022) == 0o007"),
-        ("import signal; signal.alarm(1000)", "import signal; signal.alarm(0) > 0"),
-    ],
+    ("isolation", "leave", "look"),
+    [*(("auto", *one) for one in [*STATE, *FILES]), *(("none", *one) for one in STATE)],
 )
-def test_what_a_fresh_execution_leaves_no_other_one_sees(engine: Engine, leave: str, look: str) -> None:
+def test_what_a_fresh_execution_leaves_no_other_one_sees(
+    engine: Engine, isolation: Isolation, leave: str, look: str
+) -> None:
     statements, _semicolon, expression = look.rpartition(";")
     for _ in range(3):
-        assert engine.run(leave).ok
-        assert engine.run(f"{statements}\nresult = bool({expression.strip()})").value is False
+        assert engine.run(leave, isolation=isolation).ok
+        code = f"{statements}\nresult = bool({expression.strip()})"
+        assert engine.run(code, isolation=isolation).value is False
 
 
 def test_no_process_serves_two_fresh_executions(engine: Engine) -> None:
-    pids = [engine.run("1").pid for _ in range(10)]
-    assert len(set(pids)) == 10
+    code = "import sys; sys.served = getattr(sys, 'served', 0) + 1; sys.served"
+    assert [engine.run(code).value for _ in range(10)] == [1] * 10
 
 
 @pytest.mark.parametrize("isolation", ["auto", "none"])
@@ -174,7 +189,7 @@ def test_a_worker_keeps_imported_modules_and_gives_each_run_new_globals(engine: 
     first = engine.run(code + look, mode="worker")
     second = engine.run(code + look, mode="worker")
     assert (first.value, second.value) == ([0, False], [1, False])
-    assert first.pid == second.pid
+    assert first.worker == second.worker
 
 
 def test_a_worker_gets_its_variables_and_its_directory_back(engine: Engine) -> None:

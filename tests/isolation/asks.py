@@ -47,7 +47,8 @@ result = {{
 class Look(msgspec.Struct, frozen=True):
     """What an engine finds on a host, and what code finds that it runs.
 
-    Texts are those of refusals, "" where there was none; `network` is for an allow-list of hosts.
+    Texts are those of refusals, "" where there was none; `network` is for an allow-list of hosts, None
+    if it was not asked for.
     """
 
     tier: str
@@ -56,14 +57,14 @@ class Look(msgspec.Struct, frozen=True):
     groups: str  # why there are no cgroups
     groups_left: list[str]
     strict: str
-    network: str
+    network: str | None
     seen: dict[str, Any]
     reason: str
     warnings: list[str]
 
 
-def look() -> Look:
-    """Run a piece of code, ask for the strictest, and for a network."""
+def look(network: bool) -> Look:
+    """Run a piece of code, ask for the strictest, and perhaps for a network."""
     with (
         tempfile.TemporaryDirectory() as directory,
         warnings.catch_warnings(record=True) as caught,
@@ -81,7 +82,8 @@ def look() -> Look:
         result = engine.run(SIGHTS, inputs=inputs)
         assert result.ok, result
         strict = _refusal(lambda: engine.run("1", isolation="strict"))
-        network = _refusal(lambda: engine.run("1", limits=Limits(network=["api.example.com:443"])))
+        listed = Limits(network=["api.example.com:443"])
+        refused = _refusal(lambda: engine.run("1", limits=listed)) if network else None
         groups = engine.dispatcher.groups
         paths = [] if isinstance(groups, Unavailable) else groups.paths
         failures = engine.dispatcher.trials(engine.environment, Confinement()).failures
@@ -92,7 +94,7 @@ def look() -> Look:
         groups=groups.reason if isinstance(groups, Unavailable) else "",
         groups_left=[path for path in paths if os.path.exists(path)],
         strict=strict,
-        network=network,
+        network=refused,
         seen=result.value,
         reason=result.reason,
         warnings=[str(one.message) for one in caught if issubclass(one.category, IsolationWarning)],
@@ -222,3 +224,42 @@ def mount(source: str, target: str, writable: bool) -> Mounted:
             refusal = str(error)
         tier = engine.run("1").isolation[0]
     return Mounted(tier, refusal, seen)
+
+
+# Secrets.
+
+VARIABLES = """
+import glob, os
+found = {}
+for path in ["/proc/self/environ", *glob.glob("/proc/[0-9]*/environ"), *glob.glob("/proc/[0-9]*/task/*/environ")]:
+    try:
+        with open(path, "rb") as file:
+            found[path] = secret.encode() in file.read()
+    except OSError:
+        pass
+result = {
+    "own": sorted(os.environ),
+    "known": any(secret in value for value in os.environ.values()),
+    "found": sorted(path for path in found if found[path]),
+    "readable": len(found),
+}
+"""
+
+
+class Variables(msgspec.Struct, frozen=True):
+    """What code sees of variables: its own, by name, and where the secret stands."""
+
+    tier: str
+    own: list[str]
+    known: bool
+    found: list[str]
+    readable: int
+
+
+def variables(secret: str) -> Variables:
+    """Look for a secret of the host in all that code can see of any process."""
+    assert secret in os.environ.values()
+    with Engine() as engine:
+        result = engine.run(VARIABLES, inputs={"secret": secret})
+        assert result.ok, result
+    return Variables(result.isolation[0], **result.value)

@@ -432,11 +432,10 @@ def test_a_called_function_sees_its_own_directory_read_only_and_no_other(
 ) -> None:
     result = engine.call(f"{provider}:look", isolation="auto", mode=mode)
     assert result.isolation[0] == Tier.FULL
+    assert {result.value.pop(deed) for deed in ("made", "changed")} <= {"EROFS", "EACCES"}
     assert result.value == {
         "own": "data",
         "imported": 42,
-        "made": "EROFS",
-        "changed": "EROFS",
         "beside": "ENOENT",
         "above": ["project"],
         "work": ["/home/box/work", None],

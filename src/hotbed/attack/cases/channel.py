@@ -14,10 +14,10 @@ from hotbed.model import ErrorKind, Status
 
 _case = partial(Case, group=Group.CHANNEL, needs=(Guard.ENGINE,))
 _SOON = {"timeout": 0.3}
-_ITS_OWN = (Status.OK, Status.ERROR, Status.CRASHED)  # its own answer, or none
+ITS_OWN = (Status.OK, Status.ERROR, Status.CRASHED)  # its own answer, or none
 # What code may be blamed for. The others are the engine's words: that the process was lost, ran late
 # or was cancelled is for the engine to say.
-_BLAME = (
+BLAME = (
     ErrorKind.RAISED,
     ErrorKind.REQUEST,
     ErrorKind.NOT_SERIALIZABLE,
@@ -29,8 +29,8 @@ CASES = (
     _case(
         name="write-garbage-everywhere",
         law="Garbage on every descriptor is a crash at most.",
-        ends=_ITS_OWN,
-        kinds=_BLAME,
+        ends=ITS_OWN,
+        kinds=BLAME,
         code="""
             for fd in range(64):
                 with contextlib.suppress(OSError):
@@ -81,8 +81,8 @@ CASES = (
     _case(
         name="one-byte-at-a-time",
         law="A message in single bytes is read as one.",
-        ends=_ITS_OWN,
-        kinds=_BLAME,
+        ends=ITS_OWN,
+        kinds=BLAME,
         code="""
             for byte in answer():
                 os.write(channel(), bytes([byte]))
@@ -122,8 +122,8 @@ CASES = (
     _case(
         name="answer-twice",
         law="A second answer is not taken for that of the next execution.",
-        ends=_ITS_OWN,
-        kinds=_BLAME,
+        ends=ITS_OWN,
+        kinds=BLAME,
         code="""
             os.write(channel(), answer() + answer(b'"escaped: the second answer"'))
             result = "held"
@@ -132,8 +132,8 @@ CASES = (
     _case(
         name="answer-and-go-on",
         law="What has answered does not run on.",
-        ends=_ITS_OWN,
-        kinds=_BLAME,
+        ends=ITS_OWN,
+        kinds=BLAME,
         code="""
             os.write(channel(), answer())
             while True:
@@ -153,8 +153,8 @@ CASES = (
     _case(
         name="answer-from-many-copies",
         law="Answers that copies write at the same time are one answer at most.",
-        ends=_ITS_OWN,
-        kinds=_BLAME,
+        ends=ITS_OWN,
+        kinds=BLAME,
         code="""
             def write():
                 for _ in range(50):
@@ -166,8 +166,8 @@ CASES = (
     _case(
         name="send-descriptors",
         law="Descriptors sent along with an answer do not stay open in the engine.",
-        ends=_ITS_OWN,
-        kinds=_BLAME,
+        ends=ITS_OWN,
+        kinds=BLAME,
         code="""
             with socket.socket(fileno=os.dup(channel())) as far:
                 for byte in answer():
@@ -178,8 +178,8 @@ CASES = (
     _case(
         name="send-other-ancillary-data",
         law="Credentials and unknown ancillary data are no reason to stumble.",
-        ends=_ITS_OWN,
-        kinds=_BLAME,
+        ends=ITS_OWN,
+        kinds=BLAME,
         code="""
             SCM_CREDENTIALS = 2
             who = struct.pack("iII", os.getpid(), os.getuid(), os.getgid())
@@ -192,8 +192,8 @@ CASES = (
     _case(
         name="send-urgent-data",
         law="A byte out of band in the middle of an answer does not hold up the engine.",
-        ends=_ITS_OWN,
-        kinds=_BLAME,
+        ends=ITS_OWN,
+        kinds=BLAME,
         code="""
             with socket.socket(fileno=os.dup(channel())) as far:
                 far.send(answer()[:30])
@@ -222,7 +222,7 @@ CASES = (
         name="shut-the-channel-down",
         law="A channel that is shut but not closed is no reason to wait.",
         ends=(Status.CRASHED,),
-        kinds=_BLAME,
+        kinds=BLAME,
         code="""
             with socket.socket(fileno=os.dup(channel())) as far:
                 far.shutdown(socket.SHUT_RDWR)
@@ -241,157 +241,12 @@ CASES = (
             hold()
         """,
     ),
-    # ── lies in the head of an answer ──
-    _case(
-        name="blame-the-engine",
-        law="An answer cannot say what only the engine says: lost, timed out, out of memory, cancelled.",
-        ends=_ITS_OWN,
-        kinds=_BLAME,
-        code="""
-            error = {"kind": "lost", "name": "ChildLostError", "message": "x", "traceback": "", "frames": []}
-            os.write(channel(), answer(b"", status="error", error=error, exit_code=1))
-            hold()
-        """,
-    ),
-    _case(
-        name="claim-a-time-out",
-        law="An answer cannot say that it came too late.",
-        ends=_ITS_OWN,
-        kinds=_BLAME,
-        code="""
-            error = {"kind": "timeout", "name": "TimeoutError", "message": "x", "traceback": "", "frames": []}
-            os.write(channel(), answer(b"", status="timeout", error=error, exit_code=0))
-            hold()
-        """,
-    ),
-    _case(
-        name="send-impossible-numbers",
-        law="Figures that no process can have do not break the engine's arithmetic.",
-        ends=_ITS_OWN,
-        kinds=_BLAME,
-        code="""
-            os.write(channel(), answer(cpu_s=1e308, run_s=-1e308, peak_bytes=-1, exit_code=1 << 62))
-            hold()
-        """,
-    ),
-    _case(
-        name="send-a-head-of-other-types",
-        law="A head whose fields are of other types is a breach of the protocol.",
-        ends=(Status.CRASHED,),
-        kinds=_BLAME,
-        code="""
-            os.write(channel(), answer(status=[], error="x", imports={"a": 1}, cpu_s="NaN", text=None))
-            hold()
-        """,
-    ),
-    _case(
-        name="send-a-deep-head",
-        law="A head nested a hundred thousand deep is a breach of the protocol.",
-        ends=(Status.CRASHED, Status.ERROR),
-        kinds=_BLAME,
-        code="""
-            os.write(channel(), frame(ANSWER, b"[" * 100_000))
-            hold()
-        """,
-    ),
-    _case(
-        name="name-modules-to-import",
-        law="Modules that it claims to have imported are not imported elsewhere as they are named.",
-        ends=_ITS_OWN,
-        kinds=_BLAME,
-        code="""
-            names = ["os; raise SystemExit", "../../x", host["directory"], "antigravity", "x" * 1000, "\\0"]
-            os.write(channel(), answer(imports=names))
-            hold()
-        """,
-    ),
-    _case(
-        name="name-artifacts-elsewhere",
-        law="Artifacts that it claims to have left have no name that leads out of a directory.",
-        ends=_ITS_OWN,
-        kinds=_BLAME,
-        code="""
-            names = ["../x", "/etc/x", "a/../../x", "a//b", "", ".", "..", "a/./b", "x\\0y", "\\ud800", "a/"]
-            name = names[int(time.monotonic_ns()) % len(names)]
-            lie = answer(b'"held"abc', artifacts=[[name, 3]], value_bytes=6)
-            os.write(channel(), lie)
-            hold()
-        """,
-    ),
-    _case(
-        name="claim-artifacts-of-impossible-sizes",
-        law="Artifacts that overlap, are negative or larger than what came are a breach of the protocol.",
-        ends=(Status.CRASHED,),
-        kinds=_BLAME,
-        code="""
-            sizes = [["a", 1 << 62], ["b", -(1 << 62)]]
-            os.write(channel(), answer(b'"held"', artifacts=sizes, value_bytes=6))
-            hold()
-        """,
-    ),
-    _case(
-        name="claim-what-was-left-out",
-        law="A list of files left out that is longer than any is bounded by the head's limit.",
-        ends=_ITS_OWN,
-        kinds=_BLAME,
-        code="""
-            os.write(channel(), answer(left_out=["x" * 100] * 5000))
-            hold()
-        """,
-    ),
-    # ── lies in its body ──
-    _case(
-        name="send-a-deep-value",
-        law="A value nested a hundred thousand deep is an error, not the end of the engine's stack.",
-        ends=(Status.CRASHED, Status.ERROR),
-        kinds=_BLAME,
-        code="""
-            os.write(channel(), answer(b"[" * 100_000 + b"]" * 100_000))
-            hold()
-        """,
-    ),
-    _case(
-        name="send-a-number-of-a-million-digits",
-        law="A number that takes long to read is not read.",
-        ends=(Status.CRASHED, Status.ERROR),
-        kinds=_BLAME,
-        code="""
-            os.write(channel(), answer(b"1" * 900_000))
-            hold()
-        """,
-    ),
-    _case(
-        name="send-no-json",
-        law="A body that is no JSON, or more than one, is a breach of the protocol.",
-        ends=(Status.CRASHED, Status.ERROR),
-        kinds=_BLAME,
-        code="""
-            bodies = [b"{", b'"a" "b"', b"\\xff\\xfe", b"[1,]", b"nul", b'"\\n"', b"1e", b"\\0"]
-            os.write(channel(), answer(bodies[os.getpid() % len(bodies)]))
-            hold()
-        """,
-    ),
-    _case(
-        name="send-a-pickle",
-        law="No object is built of what a stranger's code sent.",
-        ends=(Status.CRASHED, Status.ERROR),
-        kinds=_BLAME,
-        code="""
-            import pickle
-            class Bomb:
-                def __reduce__(self):
-                    return exec, (f"open({host['open_file']!r}, 'a').write('x')",)
-            shared = {"layout": [[0, 1]], "new": True, "kept": True}
-            os.write(channel(), answer(pickle.dumps(Bomb()), shared=shared))
-            hold()
-        """,
-    ),
     # ── the engine's own code in its process ──
     _case(
         name="rewrite-the-code-that-answers",
         law="Functions of the engine's code, replaced in its own process, forge its own answer at most.",
-        ends=(*_ITS_OWN, Status.TIMEOUT),
-        kinds=(*_BLAME, ErrorKind.TIMEOUT),
+        ends=(*ITS_OWN, Status.TIMEOUT),
+        kinds=(*BLAME, ErrorKind.TIMEOUT),
         limits=_SOON,
         code="""
             import types
@@ -407,8 +262,8 @@ CASES = (
     _case(
         name="rewrite-the-modules-that-answer",
         law="Attributes of the engine's modules, replaced in its own process, mislead it at most itself.",
-        ends=(*_ITS_OWN, Status.TIMEOUT),
-        kinds=(*_BLAME, ErrorKind.TIMEOUT),
+        ends=(*ITS_OWN, Status.TIMEOUT),
+        kinds=(*BLAME, ErrorKind.TIMEOUT),
         limits=_SOON,
         code="""
             for module in list(sys.modules.values()):
@@ -421,8 +276,8 @@ CASES = (
     _case(
         name="change-the-answers-status",
         law="An execution that raised cannot end as anything that did not happen to it.",
-        ends=_ITS_OWN,
-        kinds=_BLAME,
+        ends=ITS_OWN,
+        kinds=BLAME,
         code="""
             for module in list(sys.modules.values()):
                 if "/seed/" in (getattr(module, "__file__", None) or "") and hasattr(module, "encode"):
@@ -435,8 +290,8 @@ CASES = (
     _case(
         name="answer-from-a-frame-above",
         law="Variables of the frames that called it, changed from below, mislead it at most itself.",
-        ends=(*_ITS_OWN, Status.TIMEOUT),
-        kinds=(*_BLAME, ErrorKind.TIMEOUT),
+        ends=(*ITS_OWN, Status.TIMEOUT),
+        kinds=(*BLAME, ErrorKind.TIMEOUT),
         limits=_SOON,
         code="""
             frame_above = sys._getframe()
@@ -452,8 +307,8 @@ CASES = (
     _case(
         name="make-streams-not-block",
         law="Streams and channel switched to non-blocking lose nothing of others.",
-        ends=_ITS_OWN,
-        kinds=_BLAME,
+        ends=ITS_OWN,
+        kinds=BLAME,
         code="""
             for fd in (0, 1, 2, channel()):
                 os.set_blocking(fd, False)
