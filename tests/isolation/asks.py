@@ -230,8 +230,8 @@ def mount(source: str, target: str, writable: bool) -> Mounted:
 
 VARIABLES = """
 import glob, os
-found = {}
-for path in ["/proc/self/environ", *glob.glob("/proc/[0-9]*/environ"), *glob.glob("/proc/[0-9]*/task/*/environ")]:
+found, kinds = {}, ("self", "[0-9]*", "[0-9]*/task/*")
+for path in [path for kind in kinds for path in glob.glob(f"/proc/{kind}/environ")]:
     try:
         with open(path, "rb") as file:
             found[path] = secret.encode() in file.read()

@@ -70,9 +70,7 @@ def test_the_argument_timeout_stands_above_the_limits(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("mode", ["fresh", "worker"])
-def test_code_is_killed_at_its_limit_of_cpu_time(
-    engine: Engine, mode: Literal["fresh", "worker"]
-) -> None:
+def test_code_is_killed_at_its_limit_of_cpu_time(engine: Engine, mode: Literal["fresh", "worker"]) -> None:
     result = engine.run(SPINS, limits=Limits(cpu_time=0.5, timeout=10), mode=mode)
     check(result, Status.TIMEOUT, ErrorKind.TIMEOUT, "more CPU time than its limit of 0.5 s")
 
@@ -279,7 +277,14 @@ def test_a_file_grows_to_its_limit(engine: Engine) -> None:
 
 @pytest.mark.parametrize(
     "names",
-    [["a"], ["a", "b"], ["$HOME/a"], ["$TMPDIR/a"], ["/dev/shm/a"], ["$HOME/a", "$TMPDIR/b", "/dev/shm/c", "d"]],
+    [
+        ["a"],
+        ["a", "b"],
+        ["$HOME/a"],
+        ["$TMPDIR/a"],
+        ["/dev/shm/a"],
+        ["$HOME/a", "$TMPDIR/b", "/dev/shm/c", "d"],
+    ],
 )
 def test_files_together_grow_to_the_limit_of_the_disk(engine: Engine, names: list[str]) -> None:
     written, error = engine.run(WRITES, inputs={"names": names}, limits=Limits(disk=512 * 1024)).value
@@ -471,12 +476,13 @@ def test_an_engines_own_limits_are_below_its_ceiling() -> None:
 
 SECONDS: list[Any] = [0, -1, math.nan, math.inf, -math.inf, True, "5", [5], b"5"]
 SIZES: list[Any] = [0, -1, math.nan, math.inf, True, 1.5, "", "big", "0", "-1M", "1X", [1], b"1M"]
+SIZES_AT_ALL = [*SIZES, None]  # these are never without a limit
 COUNTS: list[Any] = [0, -1, math.nan, math.inf, True, 1.5, "5", [5]]
 NETWORKS: list[Any] = [None, 1, "example.org", {"example.org"}, [5], ["no host"], [""], ["a:0"], ["a:b"]]
 NONSENSE: dict[str, list[Any]] = {
     **dict.fromkeys(("timeout", "cpu_time", "cpu"), SECONDS),
     **dict.fromkeys(("memory", "file_size"), SIZES),
-    **dict.fromkeys(("disk", "output", "value", "artifacts"), [*SIZES, None]),
+    **dict.fromkeys(("disk", "output", "value", "artifacts"), SIZES_AT_ALL),
     **dict.fromkeys(("processes", "open_files"), COUNTS),
 }
 

@@ -81,9 +81,7 @@ def processes_below(pid: int) -> set[int]:
 def own_code_of(engine: Engine) -> set[int]:
     """The processes that run the caller's own code."""
     places = [place for place in engine.stats()["environments"] if place["code"] == "own"]
-    return {
-        process["pid"] for place in places for process in [*place["templates"], *place["children"]]
-    }
+    return {process["pid"] for place in places for process in [*place["templates"], *place["children"]]}
 
 
 def files_of(pids: set[int], name: str) -> dict[int, bytes]:
@@ -196,7 +194,8 @@ def test_an_execution_leaves_nothing_that_it_was_given_to_the_next(engine: Engin
     engine.run("1", inputs={"token": GIVEN_SECRET}, env={"TOKEN": GIVEN_SECRET}, files={"t": GIVEN_SECRET})
     code = """
 import os, sys
-result = ["token" in globals(), "TOKEN" in os.environ, os.path.exists("t"), "token" in vars(sys.modules["__main__"])]
+main = vars(sys.modules["__main__"])
+result = ["token" in globals(), "token" in main, "TOKEN" in os.environ, os.path.exists("t")]
 """
     assert engine.run(code).value == [False] * 4
     engine.run("1", inputs={"token": GIVEN_SECRET}, env={"TOKEN": GIVEN_SECRET}, mode="worker")

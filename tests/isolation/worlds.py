@@ -25,7 +25,7 @@ EVERY_ID = 4294967295
 # What Docker leaves a container's root: CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, SETGID, SETUID, SETPCAP,
 # NET_BIND_SERVICE, NET_RAW, SYS_CHROOT, MKNOD, AUDIT_WRITE, SETFCAP.
 DOCKER_CAPABILITIES = frozenset({0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31})
-# What Docker hides of /proc, files by /dev/null and directories by an empty tmpfs, and what it leaves to read.
+# What Docker hides of /proc, files by /dev/null and directories by an empty tmpfs; and what may be read only.
 MASKED = ("asound", "acpi", "interrupts", "kcore", "keys", "latency_stats", "timer_list", "scsi")
 READ_ONLY = ("bus", "fs", "irq", "sys", "sysrq-trigger")
 
@@ -270,4 +270,3 @@ def _go_on_in_a_child() -> None:
     if (pid := os.fork()) != 0:
         os._exit(abs(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])))
     kernel.set_parent_death_signal()
-

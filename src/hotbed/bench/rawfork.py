@@ -40,10 +40,7 @@ def main() -> None:
     spec, steps = json.loads(sys.argv[3]), sys.argv[4].split(",")
     enclosure = importlib.import_module(f"{PACKAGE}.sandbox.enclosure")
 
-    privileges = importlib.import_module(f"{PACKAGE}.sandbox.privileges")
-
     def become(guardian_fd: int) -> None:
-        privileges.allow_dumping()  # an exec would have
         os.dup2(guardian_fd, 5)
         serve(loop, line, setup, lambda sandbox: confined_fork(sandbox, steps))
 
@@ -79,15 +76,13 @@ def fork() -> None:
 def confined_fork(sandbox: Any, steps: list[str]) -> Callable[[], None]:
     """One child that takes some of the real one's steps, from its birth until its cell is clear."""
     parts = {
-        name: importlib.import_module(f"{PACKAGE}.sandbox.{name}")
-        for name in ("landlock", "privileges", "seccomp")
+        name: importlib.import_module(f"{PACKAGE}.sandbox.{name}") for name in ("landlock", "privileges")
     }
     ways: dict[str, Callable[[], object]] = {
         "cell": sandbox.mount,
         "new cell": sandbox.mount,
         "landlock": lambda: parts["landlock"].enforce(sandbox._ruleset),
         "capabilities": lambda: parts["privileges"].set_capabilities(frozenset()),
-        "seccomp": lambda: parts["seccomp"].load(sandbox._program),
     }
     taken = [ways[step] for step in steps if step in ways]
     celled = {"cell", "new cell"} & set(steps)

@@ -7,7 +7,7 @@ from hotbed.bench.row import Comparison, Entrant, Kind, Row, at_least, at_most
 from hotbed.bench.scenario import GROUPBY, WARMUP, Scenario
 
 # In the order in which a child takes them; each variant has those before it as well.
-STEPS = ("cell", "landlock", "capabilities", "seccomp")
+STEPS = ("cell", "landlock", "capabilities")
 
 
 def isolated(name: str, scenario: Scenario, isolation: str, *, callers: int = 1) -> Entrant:

@@ -162,6 +162,19 @@ def too_large(what: str, limit_bytes: int, field: str) -> Verdict:
     )
 
 
+def too_intricate(most: int) -> Verdict:
+    """Its value holds more lists and dicts than a caller can be given in time."""
+    return Verdict(
+        Status.ERROR,
+        _error(
+            ErrorKind.OUTPUT_TOO_LARGE,
+            "OutputTooLargeError",
+            f"the value holds more than {most} lists and dicts; return fewer, or as bytes or a file",
+        ),
+        1,
+    )
+
+
 def violated(problem: str) -> Verdict:
     """The process wrote something on its channel that is no answer."""
     return Verdict(

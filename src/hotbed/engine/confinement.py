@@ -57,7 +57,12 @@ def directory_of(target: str) -> str:
 
 
 def setup_fields(
-    environment: Environment, confinement: Confinement, tier: Tier, engine_directory: str
+    environment: Environment,
+    confinement: Confinement,
+    tier: Tier,
+    engine_directory: str,
+    *,
+    memory_counted: bool,
 ) -> dict[str, Any]:
     """The fields of bootstrap.Setup that a sandbox decides."""
     enclosed = tier in (Tier.FULL, Tier.SHARED)
@@ -74,6 +79,7 @@ def setup_fields(
             "writable": [mount.target for mount in environment.mounts if mount.writable],
             "work_root": where,
             "user": user_outside(environment, tier),
+            "memory_counted": memory_counted,
         },
     }
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import resource
 import threading
 import time
 import warnings
@@ -152,7 +153,7 @@ class Dispatcher:
                 "rlimits": {
                     "cpu_s": limits.cpu_time,
                     "processes": processes,
-                    "open_files": limits.open_files,
+                    "open_files": _fewer(limits.open_files),
                     "file_size": limits.file_size_bytes,
                     "data": None if Mechanism.MEMORY_CGROUP in held else limits.memory_bytes,
                 }
@@ -176,7 +177,9 @@ class Dispatcher:
         with self._trying:
             trials = self._trials.get(kind)
             if trials is None:
-                trials = self._trials[kind] = self._try_tiers(environment, confinement)
+                # What one environment has installed must not decide for the others.
+                plain = Confinement(network=confinement.network)
+                trials = self._trials[kind] = self._try_tiers(Environment(), plain)
         return trials
 
     def _try_tiers(self, environment: Environment, confinement: Confinement) -> Trials:
@@ -192,9 +195,11 @@ class Dispatcher:
 
     def try_tier(self, environment: Environment, confinement: Confinement, tier: Tier) -> Trial:
         """Try one tier, in processes that are thrown away."""
-        profile = setup_fields(environment, confinement, tier, self.directory)["sandbox"]
+        fields = setup_fields(
+            environment, confinement, tier, self.directory, memory_counted=self._counts_memory
+        )
         spec = enclosure(environment, confinement, tier)
-        return self.launcher.try_tier(-next(self._trial_ids), spec, profile)
+        return self.launcher.try_tier(-next(self._trial_ids), spec, fields["sandbox"])
 
     def next_ticket(self) -> TicketId:
         """A ticket nobody has."""
@@ -502,6 +507,18 @@ class Dispatcher:
         if self.failure is not None:
             return errors.EngineError(f"the engine has failed and serves no more: {self.failure!r}")
         return errors.RefusedError("the engine is closed; make a new one")
+
+
+def _fewer(open_files: int | None) -> int | None:
+    """No more than half of what this process may have.
+
+    Descriptors on their way through a socket are counted by user: code may not take so many that
+    the engine cannot send its own.
+    """
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if open_files is None or soft == resource.RLIM_INFINITY:
+        return open_files
+    return min(open_files, soft // 2)
 
 
 def jitter() -> float:

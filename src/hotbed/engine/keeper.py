@@ -28,7 +28,7 @@ from hotbed.engine.status import StatusSocket
 from hotbed.errors import EngineError
 from hotbed.proc.control import Control, Message
 from hotbed.proc.launch import Launcher
-from hotbed.proc.link import Link, pid_of
+from hotbed.proc.link import Link, is_below, pid_of
 from hotbed.proc.memory import memory_of_tree
 from hotbed.seed import wire
 from hotbed.seed.launcher import remove_tree
@@ -353,6 +353,8 @@ class Keeper(threading.Thread):
             if message is None:
                 self._lose_template(place, template)
                 return
+            if message.op == "ready" and template.ready:
+                continue  # once is enough
             if message.op == "ready":
                 template.ready = True
                 place.note_directories(message.directories)
@@ -362,7 +364,8 @@ class Keeper(threading.Thread):
             elif message.op == "broken":
                 template.failure = message.error
             else:
-                self._hear_of_child(message, template.control, enclosed=place.enclosed)
+                confined = not place.own
+                self._hear_of_child(message, template.control, enclosed=place.enclosed, confined=confined)
 
     def _note_ready(self, place: Place, generation: int, threads: dict[str, list[str]]) -> None:
         self._dispatcher.tell(lambda plan, now: plan.template_ready(place.id, generation, threads, now))
@@ -443,7 +446,9 @@ class Keeper(threading.Thread):
             self._lose_template(*entry)
         self._orphan(launcher.control)
 
-    def _hear_of_child(self, message: Message, nursery: Control, *, enclosed: bool = False) -> None:
+    def _hear_of_child(
+        self, message: Message, nursery: Control, *, enclosed: bool = False, confined: bool = False
+    ) -> None:
         """News of a child; an `enclosed` nursery tells the pids of its own namespace.
 
         A template that a package has taken over may speak of children that are not its own: of
@@ -459,6 +464,9 @@ class Keeper(threading.Thread):
                 # Without descriptors to spare the kernel drops the pidfd; the nursery still can kill.
                 pidfd = self._fds.pop(0) if self._fds else None
                 pid = message.pid if not enclosed else pid_of(pidfd) if pidfd is not None else None
+                if confined and pidfd is not None and not is_below(pidfd, dispatcher.launcher.pid):
+                    os.close(pidfd)  # to kill by it would be to kill for a hostile package
+                    pidfd = None
                 link.born(pid, pidfd)
             entry = dispatcher.plan.children.get(child)
             if entry is not None:

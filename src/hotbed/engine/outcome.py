@@ -22,6 +22,10 @@ from hotbed.proc.link import Link
 
 _scan: Any = json.JSONDecoder().scan_once  # type: ignore[attr-defined]  # the scanner, undeclared
 
+SIMPLE_BYTES = 1024**2  # a value of so many is made in milliseconds, whatever it holds
+# Lists and dicts of a value: each costs the caller's process 50 times its two bytes, and a microsecond.
+MOST_CONTAINERS = 2_000_000
+
 ORPHANED = (
     "its process went down with its template or launcher, which somebody killed, while the code "
     "ran; it may have run in part and was not repeated"
@@ -67,6 +71,12 @@ def _answered(exchange: Exchange, frame: Frame, limits: Limits, loan: Loan | Non
         body, found = classify.split_body(answer, frame.body)
         if len(body) > limits.value_bytes:
             return Outcome(classify.too_large(f"a value of {len(body)} bytes", limits.value_bytes, "value"))
+        if (
+            loan is None
+            and len(body) > SIMPLE_BYTES
+            and body.count(b"[") + body.count(b"{") > MOST_CONTAINERS
+        ):
+            return Outcome(classify.too_intricate(MOST_CONTAINERS))
         value = _value_of(answer, body, exchange, loan)
     except StopIteration:
         return Outcome(classify.violated("a value that is no JSON"))
@@ -76,6 +86,11 @@ def _answered(exchange: Exchange, frame: Frame, limits: Limits, loan: Loan | Non
         return Outcome(Verdict(Status.ERROR, error.info, 1), answer)
     artifacts = tuple(Artifact(name, data) for name, data in found)
     return Outcome(classify.answered(answer), answer, value, artifacts)
+
+
+def _containers(body: bytes | bytearray) -> int:
+    """How many lists and dicts a JSON text may hold; those in its strings are counted too."""
+    return body.count(b"[") + body.count(b"{")
 
 
 def _ended(link: Link, limits: Limits) -> Verdict:

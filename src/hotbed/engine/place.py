@@ -11,7 +11,7 @@ from typing import Any
 from hotbed.core.ids import ChildId, EnvironmentId
 from hotbed.engine import confinement
 from hotbed.engine.confinement import Confinement
-from hotbed.isolation import Tier
+from hotbed.isolation import Mechanism, Tier
 from hotbed.model import Environment
 from hotbed.proc import view
 from hotbed.proc.control import Control
@@ -130,7 +130,13 @@ class Place:
         paths = os.environ.get("PYTHONPATH", "").split(os.pathsep) if self.own else []
         place: dict[str, Any] = {"work_root": "", "cwd": os.getcwd() if self.own else "/", "sandbox": None}
         if self.confinement is not None and self.tier is not None:
-            place = confinement.setup_fields(self.environment, self.confinement, self.tier, engine_directory)
+            place = confinement.setup_fields(
+                self.environment,
+                self.confinement,
+                self.tier,
+                engine_directory,
+                memory_counted=Mechanism.MEMORY_CGROUP in self.isolation,
+            )
         return {
             "preload": list(preload),
             "paths": [os.path.abspath(path) for path in paths if path],

@@ -16,6 +16,8 @@ from hotbed.core.ids import ChildId
 from hotbed.proc.control import Control
 from hotbed.proc.slot import Slot
 
+DEEPEST = 8  # generations from a child up to the launcher
+
 
 class Link:
     """A child as the engine holds it. `pid` and `pidfd` come with the news of its birth."""
@@ -131,3 +133,20 @@ def pid_of(pidfd: int) -> int | None:
                 pid = int(line[4:])
                 return pid if pid > 0 else None
     return None
+
+
+def is_below(pidfd: int, ancestor: int) -> bool:
+    """Whether a pidfd is one, and of a living descendant of a process of ours."""
+    try:
+        pid = pid_of(pidfd)
+        for _generation in range(DEEPEST):
+            if pid is None or pid <= 1:
+                return False
+            if pid == ancestor:
+                return True
+            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+                # The command's name may hold anything: fields count from its last bracket.
+                pid = int(file.read().rpartition(")")[2].split()[1])
+    except (OSError, ValueError, IndexError):
+        return False
+    return False

@@ -2,7 +2,8 @@
 
 Law: a directory is named here because an interpreter or a package is in it. A home directory, a
 temporary directory or the root is never given whole: one that holds an interpreter is given by its
-`bin`, `lib` and the like.
+`bin`, `lib` and the like. What a package's files say is not believed: paths in .pth files, as
+editable installations have them, are not followed; `mounts` gives such a directory.
 """
 
 from __future__ import annotations
@@ -53,8 +54,6 @@ def interpreter_paths(executable: str) -> list[str]:
             found.append(prefix)
         if os.path.isfile(config):
             found += _base_of(config)
-        for packages in glob.glob(os.path.join(prefix, "lib", "python3*", "*-packages")):
-            found += pth_paths(packages)
     return [path for path in dict.fromkeys(found) if not is_below(path, SYSTEM)]
 
 
@@ -74,7 +73,8 @@ def _base_of(config: str) -> list[str]:
     with open(config, encoding="utf-8", errors="replace") as file:
         for line in file:
             name, _equals, value = line.partition("=")
-            if name.strip() == "home" and os.path.isabs(home := value.strip()):
+            home = value.strip()
+            if name.strip() == "home" and os.path.isabs(home) and glob.glob(os.path.join(home, "python3*")):
                 return interpreter_paths(os.path.join(home, "python3"))
     return []
 
@@ -86,23 +86,10 @@ def is_shared(prefix: str) -> bool:
     return os.path.realpath(prefix) in shared or os.path.dirname(os.path.realpath(prefix)) == "/home"
 
 
-def pth_paths(directory: str) -> list[str]:
-    """The directories that the .pth files of a packages directory name: editable installations."""
-    found = []
-    for path in glob.glob(os.path.join(directory, "*.pth")):
-        try:
-            with open(path, encoding="utf-8", errors="replace") as file:
-                lines = [line.strip() for line in file]
-        except OSError:
-            continue
-        found += [line for line in lines if os.path.isabs(line) and os.path.isdir(line)]
-    return found
-
-
 def user_site_paths() -> list[str]:
     """The user's own packages, where this interpreter looks at them."""
     path = site.getusersitepackages() if site.ENABLE_USER_SITE else ""
-    return [path, *pth_paths(path)] if path and os.path.isdir(path) else []
+    return [path] if path and os.path.isdir(path) else []
 
 
 def read_only_paths(executable: str, others: Iterable[str], *, network: bool) -> list[str]:
@@ -111,7 +98,7 @@ def read_only_paths(executable: str, others: Iterable[str], *, network: bool) ->
     paths += [*interpreter_paths(executable), *others]
     kept: list[str] = []
     for path in sorted({path for path in paths if os.path.exists(path)}, key=lambda path: path.count("/")):
-        if not is_below(path, kept):
+        if path != "/" and not is_below(path, kept):
             kept.append(path)
     return kept
 

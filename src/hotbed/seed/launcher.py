@@ -136,9 +136,7 @@ def remove_tree(path: str) -> None:
         return
     except OSError:  # it is not empty
         pass
-    with contextlib.suppress(OSError):
-        os.chmod(path, 0o700)  # code may have closed its own directory to its user
-    root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    root = _open_directory(path, None)
     try:
         _flatten(root)
     finally:
@@ -151,16 +149,14 @@ def _flatten(root: int) -> None:
     waiting = ["."]
     while waiting:
         name = waiting.pop()
-        with contextlib.suppress(OSError):
-            os.chmod(name, 0o700, dir_fd=root)
-        directory = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=root)
+        directory = _open_directory(name, root)
         try:
             with os.scandir(directory) as entries:
                 for entry in list(entries):
                     if entry.is_dir(follow_symlinks=False):
                         serial += 1
                         moved = f".{token}-{serial}"
-                        os.chmod(entry.name, 0o700, dir_fd=directory)
+                        os.close(_open_directory(entry.name, directory))  # else it cannot be moved
                         os.rename(entry.name, moved, src_dir_fd=directory, dst_dir_fd=root)
                         waiting.append(moved)
                     else:
@@ -169,3 +165,17 @@ def _flatten(root: int) -> None:
             os.close(directory)
         if name != ".":
             os.rmdir(name, dir_fd=root)
+
+
+def _open_directory(name: str, parent: int | None) -> int:
+    """Open a directory that its owner may have closed to himself, and make it accessible.
+
+    Never by its name after it was looked at: whoever made it may have put a link there meanwhile.
+    """
+    flags = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    looked_at = os.open(name, os.O_PATH | flags, dir_fd=parent)
+    try:
+        os.chmod(f"/proc/self/fd/{looked_at}", 0o700)
+        return os.open(f"/proc/self/fd/{looked_at}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    finally:
+        os.close(looked_at)

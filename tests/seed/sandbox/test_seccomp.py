@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given
@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from hotbed.seed import kernel
 from hotbed.seed.sandbox import privileges, seccomp
-from hotbed.seed.sandbox.seccomp import ALLOW, ENOSYS, EPERM, KILL, Look
+from hotbed.seed.sandbox.seccomp import ALLOW, DONE, ENOSYS, EPERM, KILL, Look, Policy
 from hotbed.seed.sandbox.syscalls import NUMBERS
 from tests import interpreters
 from tests.seed.sandbox import docker_profile
@@ -32,8 +32,9 @@ SOCKETS = ["none", "tcp", "all"]
 I386, ARM = 0x40000003, 0x40000028  # AUDIT_ARCH_*
 X32 = 0x40000000
 ANY_NUMBER = [*range(1024), X32, X32 + 1, X32 + 59, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]
-EXAMINED = ["clone", "ioctl", "mknod", "mknodat", "personality", "prctl", "prlimit64", "seccomp"]
+EXAMINED = ["clone", "fcntl", "ioctl", "mknod", "mknodat", "personality", "prctl", "prlimit64", "seccomp"]
 EXAMINED += ["socket", "socketpair"]
+UNEXAMINED = {"sync": DONE, "syncfs": DONE}  # these two have one verdict
 HERE = NUMBERS.get(os.uname().machine, {})
 REFUSED = [name for name in seccomp._REFUSED.split() if name in HERE]
 SEED = Path(seccomp.__file__).parent.parent
@@ -76,7 +77,7 @@ def evaluate(program: bytes, number: int, arguments: tuple[int, ...] = (), *, ar
 
 
 def verdict(machine: str, sockets: str, name: str, *arguments: int) -> int:
-    program = seccomp.program(machine, sockets=sockets)
+    program = seccomp.program(machine, Policy(sockets))
     architecture = seccomp.ARCHITECTURES[machine]
     return evaluate(program, NUMBERS[machine][name], arguments, architecture=architecture).verdict
 
@@ -96,7 +97,7 @@ def sockets(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def outcome(machine: str, sockets: str) -> Callable[[int], Outcome]:
     """What a number without arguments comes to."""
-    program = seccomp.program(machine, sockets=sockets)
+    program = seccomp.program(machine, Policy(sockets))
     architecture = seccomp.ARCHITECTURES[machine]
     return lambda number: evaluate(program, number, architecture=architecture)
 
@@ -132,7 +133,7 @@ def test_an_allowed_call_is_allowed_by_its_number_alone_so_that_the_kernel_remem
 
 
 def test_a_call_by_another_convention_ends_the_process(machine: str, sockets: str) -> None:
-    program = seccomp.program(machine, sockets=sockets)
+    program = seccomp.program(machine, Policy(sockets))
     others = {I386, ARM, 0, 0xFFFFFFFF, *seccomp.ARCHITECTURES.values()} - {seccomp.ARCHITECTURES[machine]}
     verdicts = {
         evaluate(program, number, architecture=other).verdict for other in others for number in ANY_NUMBER
@@ -147,7 +148,7 @@ def test_the_way_to_a_verdict_stays_short(machine: str, outcome: Callable[[int],
 
 
 def test_the_program_stays_small(machine: str, sockets: str) -> None:
-    assert len(seccomp.program(machine, sockets=sockets)) // 8 <= 130
+    assert len(seccomp.program(machine, Policy(sockets))) // 8 <= 130
 
 
 STREAM, DGRAM, RAW, FLAGS = 1, 2, 3, 0x80800  # SOCK_CLOEXEC | SOCK_NONBLOCK
@@ -296,7 +297,7 @@ def test_compiling_gives_each_number_its_own_verdict(
 
 def test_a_machine_without_a_table_is_refused_by_name() -> None:
     with pytest.raises(OSError, match="riscv64"):
-        seccomp.program("riscv64", sockets="none")
+        seccomp.program("riscv64", Policy("none"))
 
 
 # -- the program, loaded ---------------------------------------------------------------------------
@@ -316,7 +317,7 @@ def errno_of(number, *arguments):
         return error.errno
     return 0
 kernel.prctl(38, 1)
-seccomp.load(seccomp.prepare(seccomp.program(os.uname().machine, sockets=sys.argv[2])))
+seccomp.load(seccomp.prepare(seccomp.program(os.uname().machine, seccomp.Policy(sys.argv[2]))))
 """
 
 
@@ -435,7 +436,7 @@ os.nice(1)
 """,
     "a filter of its own on top": """
 assert errno_of("seccomp", 1, 0, 0) == 14  # EFAULT: read as far as the program
-seccomp.load(seccomp.prepare(seccomp.program(os.uname().machine, sockets="none")))
+seccomp.load(seccomp.prepare(seccomp.program(os.uname().machine, seccomp.Policy("none"))))
 os.getpid()
 """,
 }
@@ -588,7 +589,7 @@ from seed.sandbox import seccomp
 if os.geteuid() == 0:
     os.setuid(65534)
 try:
-    seccomp.load(seccomp.prepare(seccomp.program(os.uname().machine, sockets="none")))
+    seccomp.load(seccomp.prepare(seccomp.program(os.uname().machine, seccomp.Policy("none"))))
 except OSError as error:
     print(error.errno)
 """
@@ -598,7 +599,7 @@ except OSError as error:
 
 
 def test_a_forked_child_loads_what_its_parent_prepared() -> None:
-    prepared = seccomp.prepare(seccomp.program(os.uname().machine, sockets="none"))
+    prepared = seccomp.prepare(seccomp.program(os.uname().machine, seccomp.Policy("none")))
     pid = os.fork()
     if pid == 0:
         code = 1
@@ -656,15 +657,14 @@ def test_dockers_profile_is_as_known(
     assert evaluate(program, NUMBERS[machine][name], arguments, architecture=architecture).verdict == expected
 
 
-
-def loaded(**policy: Any) -> None:
+def loaded(policy: Policy) -> None:
     privileges.forbid_new()
-    seccomp.load(seccomp.prepare(seccomp.program(os.uname().machine, **policy)))
+    seccomp.load(seccomp.prepare(seccomp.program(os.uname().machine, policy)))
 
 
 def test_without_unix_sockets_only_pairs_are_left() -> None:
     def look() -> str:
-        loaded(sockets="none", unix=False)
+        loaded(Policy("none", unix=False))
         with pytest.raises(PermissionError):
             socket.socket(socket.AF_UNIX)
         one, other = socket.socketpair()
@@ -676,7 +676,58 @@ def test_without_unix_sockets_only_pairs_are_left() -> None:
 
 def test_where_tcp_is_all_there_is_none_listens() -> None:
     def look() -> None:
-        loaded(sockets="tcp")
+        loaded(Policy("tcp"))
         socket.socket().listen()
 
     assert value_of(look) == "EPERM"
+
+
+def verdict_by(policy: Policy, name: str, *arguments: int) -> int:
+    machine = "x86_64"
+    program = seccomp.program(machine, policy)
+    return evaluate(
+        program, NUMBERS[machine][name], arguments, architecture=seccomp.ARCHITECTURES[machine]
+    ).verdict
+
+
+PACKETS, DATAGRAMS = 5, 2
+
+
+@pytest.mark.parametrize(
+    ("field", "name", "arguments", "with_it", "without"),
+    [
+        ("unix", "socket", (1, 1, 0), ALLOW, EPERM),
+        ("unix", "socketpair", (1, DATAGRAMS, 0), ALLOW, EPERM),
+        ("unix", "socketpair", (1, PACKETS, 0), ALLOW, ALLOW),
+        ("own_files", "chmod", (0, 0o4777), ALLOW, DONE),
+        ("own_files", "fchmodat", (), ALLOW, DONE),
+        ("own_files", "utimensat", (), ALLOW, DONE),
+        ("own_files", "chown", (), ALLOW, EPERM),
+        ("own_files", "setxattr", (), ALLOW, EPERM),
+        ("own_files", "ioctl", (3, 0x40086602), ALLOW, EPERM),
+        ("own_files", "ioctl", (3, 0x5412), EPERM, EPERM),
+        ("own_pids", "sched_setaffinity", (77,), ALLOW, EPERM),
+        ("own_pids", "sched_setaffinity", (0,), ALLOW, ALLOW),
+        ("own_pids", "setpriority", (0, 77), ALLOW, EPERM),
+        ("own_pids", "setpriority", (2, 0), ALLOW, EPERM),
+        ("own_pids", "setpriority", (0, 0), ALLOW, ALLOW),
+        ("memfd", "memfd_create", (), ALLOW, ENOSYS),
+        ("joins", "setns", (), ALLOW, EPERM),
+    ],
+)
+def test_what_else_confines_the_process_decides(
+    field: str, name: str, arguments: tuple[int, ...], with_it: int, without: int
+) -> None:
+    policy = Policy("none")
+    assert verdict_by(policy._replace(**{field: True}), name, *arguments) == with_it
+    assert verdict_by(policy._replace(**{field: False}), name, *arguments) == without
+
+
+@pytest.mark.parametrize("name", ["inotify_init", "inotify_init1", "timer_create"])
+def test_what_is_counted_by_user_is_not_to_be_had(name: str) -> None:
+    assert verdict_by(Policy("all"), name) == ENOSYS
+
+
+def test_nobody_stops_adopting_its_orphans() -> None:
+    assert verdict_by(Policy("none"), "prctl", 36, 1) == ALLOW
+    assert verdict_by(Policy("none"), "prctl", 36, 0) == EPERM

@@ -127,7 +127,7 @@ CASES = (
             kinds = ("mnt", "pid", "net", "ipc", "uts", "user", "cgroup")
             result = worst(*(refused(**{f"{kind} of {pid}": lambda: join(pid, kind)})
                              for pid in {1, os.getppid(), host["victim"]} for kind in kinds),
-                           denied("setns", -1, 0))
+                           *(refused(**{f"own {kind}": lambda: join("self", kind)}) for kind in kinds))
         """,
         harmless=False,
     ),

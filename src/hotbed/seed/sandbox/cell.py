@@ -38,20 +38,21 @@ _WORD = 4096
 class Cell:
     """A cell as the template holds it."""
 
-    __slots__ = ("pidfd", "socket")
+    __slots__ = ("mounts", "pids", "socket")
 
-    def __init__(self, keeper: socket.socket, pidfd: int) -> None:
-        self.socket, self.pidfd = keeper, pidfd
+    def __init__(self, keeper: socket.socket, pids: int, mounts: int) -> None:
+        """The socket of its keeper, and the descriptors of its two namespaces."""
+        self.socket, self.pids, self.mounts = keeper, pids, mounts
 
     def enter_pids(self) -> None:
         """Have the next fork of this process take place inside."""
         with step("enter a pid namespace"):
-            namespaces.enter(self.pidfd, namespaces.NEW_PID)
+            namespaces.enter(self.pids, namespaces.NEW_PID)
 
     def enter_mounts(self) -> None:
         """In the child: see the cell's file system."""
         with step("enter a mount namespace"):
-            namespaces.enter(self.pidfd, namespaces.NEW_MOUNT)
+            namespaces.enter(self.mounts, namespaces.NEW_MOUNT)
 
     def clear(self) -> None:
         """Its child has been reaped: ask for its clearing; `cleared` tells when the socket is readable."""
@@ -68,7 +69,8 @@ class Cell:
     def close(self) -> None:
         """Let go of it; its keeper ends, and everything in it."""
         self.socket.close()
-        os.close(self.pidfd)
+        os.close(self.pids)
+        os.close(self.mounts)
 
 
 def ask(guardian: socket.socket, keep: Callable[[int], int]) -> Cell:
@@ -85,11 +87,14 @@ def ask(guardian: socket.socket, keep: Callable[[int], int]) -> Cell:
     keeper = socket.socket(fileno=keep(fds[0]))
     poll = select.poll()
     poll.register(keeper, select.POLLIN)
-    word = keeper.recv(_WORD) if poll.poll(CLEARING_S * 1000.0) else b"its keeper does not answer"
-    if word != _READY:
+    word, spaces = b"its keeper does not answer", list[int]()
+    if poll.poll(CLEARING_S * 1000.0):
+        word, spaces, _flags, _address = socket.recv_fds(keeper, _WORD, 2)
+    if word != _READY or len(spaces) != 2:
         keeper.close()
         raise StepError("make a cell", OSError(0, word.decode("utf-8", "replace") or "its keeper was killed"))
-    return Cell(keeper, keep(os.pidfd_open(said["pid"])))
+    pids, mounts = map(keep, spaces)
+    return Cell(keeper, pids, mounts)
 
 
 # In the guardian.
@@ -107,7 +112,7 @@ def make(guardian: socket.socket, size_bytes: int) -> None:
                 _keep(ours, size_bytes)
             finally:
                 os._exit(1)
-        socket.send_fds(guardian, [json.dumps({"pid": pid}).encode()], [theirs.fileno()])
+        socket.send_fds(guardian, [b"{}"], [theirs.fileno()])
     except OSError as error:
         guardian.send(json.dumps({"error": str(error.strerror), "errno": error.errno}).encode())
     finally:
@@ -124,10 +129,13 @@ def _keep(template: socket.socket, size_bytes: int) -> None:
     try:
         root.mount_proc("/proc")
         root.mount_box(size_bytes)
+        spaces = [os.open(f"/proc/self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in ("pid", "mnt")]
     except OSError as error:
         template.send(str(error).encode())
         return
-    template.send(_READY)
+    socket.send_fds(template, [_READY], spaces)
+    for fd in spaces:
+        os.close(fd)
     while template.recv(_WORD):
         _clear_processes()
         namespaces.unmount(BOX)

@@ -1,10 +1,10 @@
 """Confines a process: once per template what all its children share, the rest in each child.
 
-The order matters. In the template, before any package's code runs: capabilities down to the one that
-makes namespaces, the Landlock ruleset and the seccomp program made ready. In a child, before it
-rehearses: its cgroup, its mounts, Landlock, no capability, seccomp last, since it forbids all of the
-above. Landlock, capabilities and seccomp hold for one thread and what it starts: a child that has a
-second one by then is refused.
+The order matters. In the template, before any package's code runs: capabilities down to those that
+join namespaces, the Landlock ruleset made ready, and the seccomp filter, which every child inherits.
+In a child, before it rehearses: its cgroup, its cell, Landlock, and no capability at all. Landlock
+and capabilities hold for one thread and what it starts: a child that has a second one by then is
+refused.
 
 Law: a step that fails ends the process. What `mechanisms` names has been applied.
 """
@@ -18,6 +18,7 @@ import platform
 import socket
 from collections.abc import Callable
 
+from .. import kernel
 from ..launcher import GUARDIAN_FD, remove_tree
 from ..proxy import PROXY_PORT
 from . import cell, enclosure, landlock, namespaces, privileges, root, seccomp
@@ -27,6 +28,7 @@ from .profile import BOX, PARENT, WORK, Profile
 
 # Where Landlock alone keeps files: before ABI 3 (Linux 6.2) it lets every file of the user be truncated.
 LEAST_ABI = 3
+SCOPES_ABI = 6
 WRITABLE_FILES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 _SOCKETS = {"none": "none", "proxy": "tcp", "host": "all"}
 
@@ -45,70 +47,102 @@ class Sandbox:
         """
         self.profile = profile
         self.mechanisms: list[str] = []
-        self._guardian: socket.socket | None = None
         self._keep = keep
+        self._guardian: socket.socket | None = None
         self._own_pids = self._ruleset = -1
         self._free: list[Cell] = []
         self._in_cell = False  # this process is a child
         self._problem: OSError | None = None  # why it is not all the way in
-        self._base_rules = {"readable": profile.readable, "writable": profile.writable}
+        self._filtered = False
+        kernel.leave_keyrings()
         if profile.enclosed:
-            guardian = os.dup(GUARDIAN_FD)
-            os.close(GUARDIAN_FD)
-            if keep is None:
-                os.close(guardian)
-            else:
-                self._guardian = socket.socket(fileno=keep(guardian))
-                with step("open its pid namespace"):
-                    self._own_pids = keep(os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC))
-            # In tier shared each child may write below its own directory only.
-            base = [PARENT] if profile.tier == "full" else []
-            self._base_rules = {"readable": ["/"], "writable": [*base, *profile.writable]}
-            self.mechanisms += ["user-ns", "mount-ns", "ipc-ns", "uts-ns", "cgroup-ns"]
-            # In tier shared the pid namespace is the template's: siblings see each other in it.
-            self.mechanisms += ["pid-ns"] * (profile.tier == "full")
-            if profile.network != "host":
-                self.mechanisms.append("net-ns")
+            self._take_namespaces()
         if profile.user is not None:
             self.mechanisms.append("unprivileged-uid")
+        self.abi = min(profile.landlock, landlock.abi())
+        self._require_boundary()
+        if profile.tier == "shared":
+            root.mount_box(profile.disk_bytes)  # one for all children
         with step("give up capabilities"):
-            kept = enclosure.TEMPLATE_CAPABILITIES if profile.enclosed else frozenset()
+            kept = enclosure.TEMPLATE_CAPABILITIES if profile.tier == "full" else frozenset()
             privileges.set_capabilities(kept)
         with step("forbid new privileges"):
             privileges.forbid_new()
         self.mechanisms += ["no-new-privs", "no-capabilities", "rlimits"]
-        self.abi = min(profile.landlock, landlock.abi())
-        if profile.tier in ("landlock", "shared") and self.abi < LEAST_ABI:
+        self._confine_files()
+        self._program = seccomp.prepare(seccomp.program(platform.machine(), self._policy()))
+        self.mechanisms.append("seccomp")
+        if keep is not None or profile.tier != "full":  # else there is still something to mount
+            self._filter()
+
+    def _take_namespaces(self) -> None:
+        guardian = os.dup(GUARDIAN_FD)
+        os.close(GUARDIAN_FD)
+        if self._keep is None:
+            os.close(guardian)
+        else:
+            self._guardian = socket.socket(fileno=self._keep(guardian))
+            with step("open its pid namespace"):
+                self._own_pids = self._keep(os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC))
+        self.mechanisms += ["user-ns", "mount-ns", "ipc-ns", "uts-ns", "cgroup-ns"]
+        # In tier shared the pid namespace is the template's: siblings see each other in it.
+        self.mechanisms += ["pid-ns"] * (self.profile.tier == "full")
+        self.mechanisms += ["net-ns"] * (self.profile.network != "host")
+
+    def _require_boundary(self) -> None:
+        """Refuse the tiers that rest on Landlock where it does not carry them."""
+        if self.profile.tier not in ("landlock", "shared"):
+            return
+        problem = ""
+        if self.abi < LEAST_ABI:
             found = f"ABI {self.abi}" if self.abi else "none"
-            raise StepError(
-                "look for Landlock", OSError(errno.ENOSYS, f"this kernel has {found}, {LEAST_ABI} is needed")
-            )
-        if self.abi and profile.tier != "limits":
+            problem = f"this kernel has {found}, and {LEAST_ABI} is needed"
+        elif self.profile.tier == "landlock" and os.geteuid() == 0:
+            problem = "the code would run as root: its interpreter is where no other user can read it"
+        elif self.profile.tier == "landlock" and self.abi < SCOPES_ABI and self.profile.user is None:
+            problem = f"before ABI {SCOPES_ABI} code can signal all processes of its user, the engine's here"
+        if problem:
+            raise StepError("rest on Landlock", OSError(errno.ENOSYS, problem))
+
+    def _confine_files(self) -> None:
+        """Make the ruleset of children; where no namespace holds packages, they are held by it too."""
+        if not self.abi:
+            return
+        if self.abi >= LEAST_ABI:
             self.mechanisms.append("landlock")
-            self.mechanisms += ["landlock-tcp"] * (self.abi >= 4 and profile.network != "host")
-            self.mechanisms += ["landlock-scopes"] * (self.abi >= 6)
-        if profile.tier == "full" and self.abi:
-            self._ruleset = self._rules([])
-        elif profile.tier == "shared" and keep is not None:
-            root.mount_box(profile.disk_bytes)  # one for all children
-        elif profile.tier == "landlock":
-            own = self._rules([profile.work_root])
+            self.mechanisms += ["landlock-tcp"] * (self.abi >= 4 and self.profile.network != "host")
+            self.mechanisms += ["landlock-scopes"] * (self.abi >= SCOPES_ABI)
+        if self.profile.tier == "full":
+            self._ruleset = self._rules([PARENT])
+        elif not self.profile.enclosed:
+            own = self._rules([self.profile.work_root])
             with step("enforce Landlock"):
                 landlock.enforce(own)
             os.close(own)
-        # Siblings share the network namespace, and with it abstract sockets, where no scope parts them.
-        unix = profile.enclosed and "landlock-scopes" in self.mechanisms
-        self._program = seccomp.prepare(
-            seccomp.program(platform.machine(), sockets=_SOCKETS[profile.network], unix=unix)
+
+    def _policy(self) -> seccomp.Policy:
+        full = self.profile.tier == "full"
+        return seccomp.Policy(
+            _SOCKETS[self.profile.network],
+            # Siblings share the network namespace, and with it abstract sockets: a scope must part them.
+            unix=self.profile.enclosed and "landlock-scopes" in self.mechanisms,
+            own_files=full,
+            own_pids=full,
+            memfd=self.profile.memory_counted,
+            joins=full and self._keep is not None,
         )
-        self.mechanisms.append("seccomp")
+
+    def _filter(self) -> None:
+        with step("load the seccomp filter"):
+            seccomp.load(self._program)
+        self._filtered = True
 
     def _rules(self, own: list[str]) -> int:
         with step("make a Landlock ruleset"):
             return landlock.prepare(
                 self.abi,
-                readable=self._base_rules["readable"],
-                writable=[*self._base_rules["writable"], *own],
+                readable=["/"] if self.profile.enclosed else self.profile.readable,
+                writable=[*self.profile.writable, *own],
                 writable_files=[path for path in WRITABLE_FILES if os.path.exists(path)],
                 connect={"none": [], "proxy": [PROXY_PORT], "host": None}[self.profile.network],
             )
@@ -189,12 +223,12 @@ class Sandbox:
         """In a child: give up for good what its code must not have."""
         if len(os.listdir("/proc/self/task")) != 1:
             raise StepError("count threads", OSError(0, "a package started one in the child"))
-        if "landlock" in self.mechanisms:
+        if self.abi:
             ruleset = self._ruleset if self._ruleset >= 0 else self._rules([own_directory])
             with step("enforce Landlock"):
                 landlock.enforce(ruleset)
             os.close(ruleset)
         with step("give up all capabilities"):
             privileges.set_capabilities(frozenset())
-        with step("load the seccomp filter"):
-            seccomp.load(self._program)
+        if not self._filtered:
+            self._filter()

@@ -104,7 +104,7 @@ def _enclose(
     if privileged:
         with step("make a mount namespace"):
             namespaces.unshare(namespaces.NEW_MOUNT)
-        root.build(view, host_proc=True)
+        root.build(view, empty_proc=True)
         root.enter()
     kinds = _KINDS | (namespaces.NEW_NET if spec["network"] != "host" else 0)
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -127,6 +127,7 @@ def _enclose(
         pidfd = os.pidfd_open(guardian)
         namespaces.enter(pidfd, kinds)
         os.close(pidfd)
+        near.send(b"joined")
         inmate = namespaces.clone(namespaces.CLONE_PARENT)
     if inmate == 0:
         try:
@@ -177,11 +178,12 @@ def _guard(
                 _drop_user(privileged)
                 root.mount_proc("/proc")
             else:
-                root.build(view, host_proc=False)
+                root.build(view, empty_proc=False)
                 root.mount_proc(f"{root.STAGE}/proc")
                 root.enter()
             with step("name the host"):
                 socket.sethostname("hotbed")
+            _forbid_namespaces()
             listeners = []
             if spec["network"] == "proxy":
                 with step("listen for the proxy"):
@@ -190,6 +192,8 @@ def _guard(
             far.send(json.dumps({"error": str(error)}).encode())
             os._exit(1)
         socket.send_fds(far, [b"ready"], [one.fileno() for one in listeners])
+        if far.recv(16) != b"joined":  # what comes next would keep the helper out
+            os._exit(1)
         _die_with(launcher)
         kernel.close_all_but(far.fileno())
         _wait_inside(far, spec)
@@ -197,17 +201,29 @@ def _guard(
         os._exit(1)
 
 
+def _forbid_namespaces() -> None:
+    """No user and network namespaces below this one: the second line behind seccomp."""
+    for kind in ("user", "net", "time"):
+        with contextlib.suppress(OSError):
+            fd = os.open(f"/proc/sys/user/max_{kind}_namespaces", os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                os.write(fd, b"0")
+            finally:
+                os.close(fd)
+
+
 def _wait_inside(far: socket.socket, spec: dict[str, Any]) -> None:
     """Make a cell for each packet that comes; without that duty, only be there.
 
-    Guardians and keepers of cells have the capabilities that a template has: code without them can
-    neither trace these processes nor read their memory, while the template can join their
-    namespaces; it could not if they were not dumpable, as a change of user leaves them.
+    Guardians and keepers of cells hold one capability more than a template, and are not dumpable:
+    a hostile package in the template can neither trace them, nor read their memory, nor reach
+    the interpreter that they still run from, which lies outside. Namespaces are therefore joined
+    by descriptors that their owners hand out.
     """
-    privileges.allow_dumping()
     privileges.drop_bounding(frozenset())
-    privileges.set_capabilities(TEMPLATE_CAPABILITIES)
+    privileges.set_capabilities(TEMPLATE_CAPABILITIES | {privileges.CAP_IPC_LOCK})
     privileges.forbid_new()
+    privileges.forbid_dumping()
     kernel.set_parent_death_signal()  # the capabilities given up have taken it back
     while spec["cells"] and far.recv(16):
         cell.make(far, spec["disk_bytes"])

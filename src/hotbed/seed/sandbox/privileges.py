@@ -22,6 +22,7 @@ CAP_SETGID = 6
 CAP_SETUID = 7
 CAP_SETPCAP = 8
 CAP_NET_ADMIN = 12
+CAP_IPC_LOCK = 14
 CAP_SYS_CHROOT = 18
 CAP_SYS_PTRACE = 19
 CAP_SYS_ADMIN = 21
@@ -123,11 +124,6 @@ def forbid_dumping() -> None:
     to all.
     """
     kernel.prctl(_PR_SET_DUMPABLE, 0)
-
-
-def allow_dumping() -> None:
-    """Undo `forbid_dumping`, or what the kernel does by itself when a process changes its user."""
-    kernel.prctl(_PR_SET_DUMPABLE, 1)
 
 
 def _mask(capabilities: frozenset[int]) -> int:

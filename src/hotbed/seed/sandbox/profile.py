@@ -27,6 +27,7 @@ class Profile(NamedTuple):
     writable: list[str]  # beside the child's own directory
     work_root: str  # where children make their directories; "" where each has a mount of its own
     user: int | None  # who the code is outside, where that is not the engine's user
+    memory_counted: bool  # a cgroup counts the memory of each child's tree
 
     @classmethod
     def of(cls, message: dict[str, Any]) -> Profile:

@@ -49,11 +49,11 @@ class View(NamedTuple):
         return cls([tuple(bind) for bind in message["binds"]], message["links"], message["files"])
 
 
-def build(view: View, *, host_proc: bool) -> None:
+def build(view: View, *, empty_proc: bool) -> None:
     """Make what a view names, ready to be entered. In a mount namespace of its own.
 
-    `host_proc` puts the host's /proc into it: a mount of another one over it, made later with
-    less privilege, is allowed only where one is in sight.
+    `empty_proc` puts a /proc into it that shows no process: a mount of another one over it, made
+    later with less privilege, is allowed only where one is in sight.
 
     Raises:
         StepError: Naming what could not be mounted.
@@ -65,8 +65,6 @@ def build(view: View, *, host_proc: bool) -> None:
     try:
         for name in DEVICES:
             opened.append((_open(f"/dev/{name}"), f"/dev/{name}", True, True))
-        if host_proc:
-            opened.append((_open("/proc"), "/proc", True, False))
         for source, target, writable in sorted(view.binds, key=lambda bind: bind[1].count("/")):
             opened.append((_open(source), target, writable, False))
         with step("mount a tmpfs"):
@@ -79,6 +77,23 @@ def build(view: View, *, host_proc: bool) -> None:
             os.close(fd)
     with step("fill the root"):
         _fill(view)
+    if empty_proc:
+        _mount_empty_proc(f"{STAGE}/proc")
+
+
+def _mount_empty_proc(path: str) -> None:
+    """Mount the /proc of a pid namespace whose one process has ended."""
+    with step("make a pid namespace"):
+        pid = namespaces.clone(namespaces.NEW_PID)
+    if pid == 0:
+        status = 1
+        try:
+            mount_proc(path)
+            status = 0
+        finally:
+            os._exit(status)
+    if os.waitpid(pid, 0)[1] != 0:
+        raise namespaces.StepError("mount an empty /proc", OSError(0, "it is not permitted"))
 
 
 def _fill(view: View) -> None:

@@ -34,18 +34,19 @@ KILL = 0x80000000
 _ERRNO = 0x00050000
 EPERM = _ERRNO | errno.EPERM
 ENOSYS = _ERRNO | errno.ENOSYS
+DONE = _ERRNO  # the call is not made, and its caller sees success
 
 _ALLOWED = """
     read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 lseek sendfile splice tee
-    copy_file_range open openat openat2 creat close close_range dup dup2 dup3 fcntl flock pipe pipe2
+    copy_file_range open openat openat2 creat close close_range dup dup2 dup3 flock pipe pipe2
     poll ppoll select pselect6 epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait
     epoll_pwait2 eventfd eventfd2 signalfd signalfd4 timerfd_create timerfd_settime timerfd_gettime
-    inotify_init inotify_init1 inotify_add_watch inotify_rm_watch memfd_create
+    memfd_create
 
     stat fstat lstat newfstatat statx statfs fstatfs access faccessat faccessat2 readlink readlinkat
     getdents getdents64 getcwd chdir fchdir rename renameat renameat2 mkdir mkdirat rmdir link linkat
     unlink unlinkat symlink symlinkat chmod fchmod fchmodat fchmodat2 chown fchown lchown fchownat
-    umask utime utimes futimesat utimensat truncate ftruncate fallocate fsync fdatasync sync syncfs
+    umask utime utimes futimesat utimensat truncate ftruncate fallocate fsync fdatasync
     sync_file_range readahead fadvise64 setxattr lsetxattr fsetxattr getxattr lgetxattr fgetxattr
     listxattr llistxattr flistxattr removexattr lremovexattr fremovexattr
 
@@ -67,7 +68,6 @@ _ALLOWED = """
     sched_getscheduler sched_setattr sched_getattr sched_get_priority_max sched_get_priority_min
     sched_rr_get_interval getpriority setpriority ioprio_get ioprio_set
     time gettimeofday clock_gettime clock_getres clock_nanosleep nanosleep alarm getitimer setitimer
-    timer_create timer_settime timer_gettime timer_getoverrun timer_delete
 
     bind listen accept accept4 connect getsockname getpeername setsockopt getsockopt shutdown
     sendto sendmsg sendmmsg recvfrom recvmsg recvmmsg
@@ -76,7 +76,9 @@ _ALLOWED = """
 # Not here, so ENOSYS: SysV and POSIX message queues, semaphores and shared memory, since a
 # template's children share one ipc namespace (a kernel can be built without them, and libraries know
 # it); io_setup and its like, whose contexts are counted for the whole host; vmsplice, which lends out
-# pages of memory shared by a fork; move_pages and migrate_pages, which reach other processes.
+# pages of memory shared by a fork; move_pages and migrate_pages, which reach other processes; inotify
+# and POSIX timers, whose tables are counted by user, so that one execution could take all there are
+# from its siblings and from the host (setitimer and timerfd are not).
 _REFUSED = """
     mount umount2 pivot_root chroot fsopen fsconfig fsmount fspick move_mount open_tree open_tree_attr
     mount_setattr unshare setns
@@ -127,6 +129,9 @@ _FILE_TYPE = 0o170000  # of a mode
 _NO_DEVICE = _among([0, stat.S_IFREG, stat.S_IFIFO, stat.S_IFSOCK])  # 0 is a regular file too
 # Put words into a terminal's input; paste a console's selection there; load a line discipline's code.
 _TIOCSTI, _TIOCLINUX, _TIOCSETD = 0x5412, 0x541C, 0x5423
+_FS_IOC_SETFLAGS, _FS_IOC_FSSETXATTR, _FS_IOC_ENABLE_VERITY = 0x40086602, 0x401C5820, 0x40806685
+_F_SETLEASE, _F_NOTIFY = 1024, 1026
+_PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_MM, _PR_SCHED_CORE = 35, 62  # forge one's own layout; keep a core's other thread idle
 _NEW_LISTENER = 8  # SECCOMP_FILTER_FLAG_NEW_LISTENER: to answer others' calls, much code, no use here
 
@@ -135,19 +140,63 @@ _EXAMINED: dict[str, Verdict] = {
     # ENOSYS, not EPERM: its flags stand in memory, out of a filter's sight; libc then takes clone.
     "clone3": ENOSYS,
     "ioctl": Look(low(1), ((_TIOCSTI, EPERM), (_TIOCLINUX, EPERM), (_TIOCSETD, EPERM)), ALLOW),
+    # A lease delays whoever opens the file for writing, a notice (F_NOTIFY) tells of what others do.
+    "fcntl": Look(low(1), ((_F_SETLEASE, EPERM), (_F_NOTIFY, EPERM)), ALLOW),
     "mknod": Look(low(1), _NO_DEVICE, EPERM, mask=_FILE_TYPE),
     "mknodat": Look(low(2), _NO_DEVICE, EPERM, mask=_FILE_TYPE),
     # The plain one, and the question which it is: others turn off address randomisation and W^X.
     "personality": Look(low(0), _among([0, 0xFFFFFFFF]), EPERM),
-    "prctl": Look(low(0), ((_PR_SET_MM, EPERM), (_PR_SCHED_CORE, EPERM)), ALLOW),
+    # A child adopts its orphans: they would leave its tree, in which its memory is looked at.
+    "prctl": Look(
+        low(0),
+        (
+            (_PR_SET_MM, EPERM),
+            (_PR_SET_CHILD_SUBREAPER, Look(low(1), _among([1]), EPERM)),
+            (_PR_SCHED_CORE, EPERM),
+        ),
+        ALLOW,
+    ),
     # Set one's own, named as 0; ask for any. Where pids are shared with the engine, a low RLIMIT_CPU
     # would kill it. The third argument is a pointer: both its halves must be zero.
     "prlimit64": Look(low(0), _among([0]), Look(low(2), ((0, Look(high(2), _among([0]), EPERM)),), EPERM)),
     "seccomp": Look(low(1), _among([0]), EPERM, mask=_NEW_LISTENER),
+    # Everybody's files, written out at one's own pleasure.
+    "sync": DONE,
+    "syncfs": DONE,
+}
+
+# Where the host's files are in sight: Landlock guards neither modes and owners nor times and
+# attributes. Programs that set them (archives, copies) go on: what they meant to do is not done.
+_KEEP_FILES: dict[str, Verdict] = {
+    **dict.fromkeys(("chmod", "fchmod", "fchmodat", "fchmodat2"), DONE),
+    **dict.fromkeys(("utime", "utimes", "futimesat", "utimensat"), DONE),
+    **dict.fromkeys(("chown", "fchown", "lchown", "fchownat"), EPERM),
+    **dict.fromkeys(("setxattr", "lsetxattr", "fsetxattr"), EPERM),
+    **dict.fromkeys(("removexattr", "lremovexattr", "fremovexattr"), EPERM),
+    "ioctl": Look(
+        low(1),
+        (
+            *((_TIOCSTI, EPERM), (_TIOCLINUX, EPERM), (_TIOCSETD, EPERM)),
+            *((_FS_IOC_SETFLAGS, EPERM), (_FS_IOC_FSSETXATTR, EPERM), (_FS_IOC_ENABLE_VERITY, EPERM)),
+        ),
+        ALLOW,
+    ),
+}
+# Where other processes are in sight: one's own priorities, asked for as 0, and nobody else's.
+_KEEP_PROCESSES: dict[str, Verdict] = {
+    **{
+        name: Look(low(0), _among([0]), EPERM)
+        for name in ("sched_setaffinity", "sched_setparam", "sched_setscheduler", "sched_setattr")
+    },
+    **{
+        name: Look(low(0), ((kind, Look(low(1), _among([0]), EPERM)),), EPERM)
+        for name, kind in (("setpriority", 0), ("ioprio_set", 1))  # of one process
+    },
 }
 
 _AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK = 1, 2, 10, 16
-_SOCK_STREAM, _SOCK_DGRAM, _SOCK_TYPE = 1, 2, 0xF  # the type's other bits are SOCK_CLOEXEC, SOCK_NONBLOCK
+_SOCK_STREAM, _SOCK_DGRAM, _SOCK_SEQPACKET = 1, 2, 5
+_SOCK_TYPE = 0xF  # of the type; its other bits are SOCK_CLOEXEC and SOCK_NONBLOCK
 _DEFAULT, _TCP, _UDP = 0, 6, 17
 _NETLINK_ROUTE = 0
 
@@ -157,6 +206,8 @@ _DATAGRAM = Look(low(2), _among([_DEFAULT, _UDP]), EPERM)
 _TCP_ONLY = Look(low(1), ((_SOCK_STREAM, _STREAM),), EPERM, mask=_SOCK_TYPE)
 _TCP_AND_UDP = _TCP_ONLY._replace(cases=((_SOCK_STREAM, _STREAM), (_SOCK_DGRAM, _DATAGRAM)))
 _UNIX_ONLY = Look(low(0), ((_AF_UNIX, ALLOW),), EPERM)
+# One of a pair of datagram sockets can still be pointed at any address.
+_CONNECTED = Look(low(1), _among([_SOCK_STREAM, _SOCK_SEQPACKET]), EPERM, mask=_SOCK_TYPE)
 
 _SOCKETS: dict[str, Look] = {
     "none": _UNIX_ONLY,
@@ -174,14 +225,30 @@ _SOCKETS: dict[str, Look] = {
 }
 
 
-def program(machine: str, *, sockets: str, unix: bool = True) -> bytes:
-    """The BPF program, an array of struct sock_filter, for `machine` as os.uname() names it.
+class Policy(NamedTuple):
+    """What a filter is to allow, by what else confines the process.
 
-    `sockets` says which a call of socket() may make: "none" Unix sockets alone; "tcp" TCP as well,
-    but none that listens: siblings share the network; "all" UDP and the interface list
-    (NETLINK_ROUTE) as well. No raw one, ever. Without `unix` no Unix socket either, but for pairs:
-    where the host's file system is in sight, its daemons' sockets are, and Landlock up to ABI 8
-    does not guard them.
+    sockets: which a call of socket() may make: "none" Unix sockets alone; "tcp" TCP as well, but
+        none that listens, since siblings share the network; "all" UDP and the interface list
+        (NETLINK_ROUTE) as well. No raw one, ever.
+    unix: Unix sockets are allowed. Without, pairs only, of streams and packets: where the host's
+        files are in sight, its daemons' sockets are, and Landlock up to ABI 8 does not guard them.
+    own_files, own_pids: the process sees no files, no processes but its own.
+    memfd: memory may be had as a file; without, it would not count where no cgroup counts it.
+    joins: the process may enter namespaces. The kernel lets nobody do so without a capability that
+        a template has and its children give up: they inherit the template's filter.
+    """
+
+    sockets: str
+    unix: bool = True
+    own_files: bool = True
+    own_pids: bool = True
+    memfd: bool = True
+    joins: bool = False
+
+
+def program(machine: str, policy: Policy) -> bytes:
+    """The BPF program, an array of struct sock_filter, for `machine` as os.uname() names it.
 
     Raises:
         OSError: ENOSYS where we have no table of the machine's calls.
@@ -191,12 +258,17 @@ def program(machine: str, *, sockets: str, unix: bool = True) -> bytes:
     verdicts: dict[str, Verdict] = dict.fromkeys(_ALLOWED.split(), ALLOW)
     verdicts |= dict.fromkeys(_REFUSED.split(), EPERM)
     verdicts |= _EXAMINED
-    made = _SOCKETS[sockets]
-    if not unix:
+    made, pairs = _SOCKETS[policy.sockets], _UNIX_ONLY
+    if not policy.unix:
         made = made._replace(cases=tuple(case for case in made.cases if case[0] != _AF_UNIX))
-    verdicts |= {"socket": made if made.cases else EPERM, "socketpair": _UNIX_ONLY}
-    if sockets == "tcp":
+        pairs = Look(low(0), ((_AF_UNIX, _CONNECTED),), EPERM)
+    verdicts |= {"socket": made if made.cases else EPERM, "socketpair": pairs}
+    if policy.sockets == "tcp":
         verdicts["listen"] = EPERM
+    verdicts |= {} if policy.own_files else _KEEP_FILES
+    verdicts |= {} if policy.own_pids else _KEEP_PROCESSES
+    verdicts |= {} if policy.memfd else {"memfd_create": ENOSYS}
+    verdicts |= {"setns": ALLOW} if policy.joins else {}
     numbers = NUMBERS[machine]
     return compile_program(
         ARCHITECTURES[machine],
