@@ -26,6 +26,7 @@ from . import namespaces, root
 from .namespaces import StepError, step
 from .profile import BOX
 
+MAKING_S = 10.0  # for a new cell, on a machine with other work to do
 CLEARING_S = 2.0  # a killed process that has not died by then sits in an uninterruptible call
 _PAUSE_S = 0.0002  # the first between two looks at who is left; doubled each time
 _CLEAR, _READY = b"clear", b"ready"
@@ -88,7 +89,7 @@ def ask(guardian: socket.socket, keep: Callable[[int], int]) -> Cell:
     poll = select.poll()
     poll.register(keeper, select.POLLIN)
     word, spaces = b"its keeper does not answer", list[int]()
-    if poll.poll(CLEARING_S * 1000.0):
+    if poll.poll(MAKING_S * 1000.0):
         word, spaces, _flags, _address = socket.recv_fds(keeper, _WORD, 2)
     if word != _READY or len(spaces) != 2:
         keeper.close()
