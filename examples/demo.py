@@ -59,6 +59,7 @@ collections.counter_of_runs = getattr(collections, "counter_of_runs", 0) + 1
 os.environ["LEFT_BEHIND"] = "a variable"
 os.mkdir("elsewhere")
 os.chdir("elsewhere")
+open("left.txt", "w").close()
 """
 # ... and this one, run before and after, tells what it finds.
 LOOK = """
@@ -70,6 +71,7 @@ result = {
     "a counter in a module": getattr(collections, "counter_of_runs", 0) > 0,
     "an environment variable": "LEFT_BEHIND" in os.environ,
     "the working directory": os.path.basename(os.getcwd()) == "elsewhere",
+    "a file": os.path.exists("left.txt") or os.path.exists("elsewhere/left.txt"),
 }
 """
 # The same two in one ordinary interpreter: without this column the other would prove nothing.

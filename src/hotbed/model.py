@@ -161,7 +161,8 @@ class Mount:
         if not os.path.isabs(target):
             raise errors.RequestError(f"mounts: target={self.target!r} must be an absolute path")
         for path in (os.path.realpath(source), target):
-            if path in ("/", "/home", "/home/box") or path.split("/")[1] in ("proc", "sys", "dev"):
+            hidden = path.split("/")[1] in ("proc", "sys", "dev") or f"{path}/".startswith("/home/box/")
+            if path in ("/", "/home") or hidden:
                 raise errors.RequestError(
                     f"mounts: {path} cannot be given to isolated code; name a directory of your own below it"
                 )

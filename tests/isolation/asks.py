@@ -212,11 +212,16 @@ class Mounted(msgspec.Struct, frozen=True):
     seen: dict[str, Any]
 
 
-def mount(source: str, target: str, writable: bool) -> Mounted:
+def mount(target: str, writable: bool) -> Mounted:
     """Give a directory to a piece of code, before anything else is asked for."""
-    given = Mount(source, target, writable)
     refusal, seen = "", {}
-    with Engine(Environment(preload=())) as engine:
+    with tempfile.TemporaryDirectory() as directory, Engine(Environment(preload=())) as engine:
+        os.chmod(directory, 0o755)
+        Path(directory, "secret").write_text("of the host")
+        Path(directory, "data").mkdir()
+        Path(directory, "data").chmod(0o777)
+        Path(directory, "data", "file").write_text("text")
+        given = Mount(f"{directory}/data", target, writable)
         try:
             environment = Environment(preload=(), mounts=[given])
             seen = engine.run(USES, inputs={"path": given.target}, environment=environment).value

@@ -49,7 +49,7 @@ def groupless() -> Iterator[Engine]:
             yield engine
 
 
-@pytest.fixture(params=["grouped", "groupless"])
+@pytest.fixture(scope="module", params=["grouped", "groupless"])
 def either(request: pytest.FixtureRequest) -> Engine:
     """An engine with cgroups, then one without: for what must hold either way."""
     engine: Engine = request.getfixturevalue(request.param)

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 
 import hotbed
+from hotbed.proc import hierarchy
 from tests import leftovers
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,9 +38,11 @@ def answer_of(
     """
     paths = [str(ROOT), str(Path(hotbed.__file__).parents[1])]
     order = json.dumps({"world": _name(world), "ask": _name(ask), "arguments": arguments})
+    # What tests/conftest.py says of cgroups is about this machine, not about the host.
+    inherited = {name: value for name, value in os.environ.items() if name != hierarchy.SETTING}
     done = subprocess.run(
         [sys.executable, "-c", "from tests.isolation import host; host.main()", order],
-        env={**os.environ, **(env or {}), "PYTHONPATH": os.pathsep.join(paths)},
+        env={**inherited, **(env or {}), "PYTHONPATH": os.pathsep.join(paths)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         timeout=PATIENCE_S,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hotbed import Engine, Environment
+from hotbed import Engine, Environment, Mount
 from hotbed.isolation import Tier
 from hotbed.proc import cgroup
 from hotbed.seed.sandbox import landlock
@@ -25,86 +25,133 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="hosts are simulated b
 
 ENCLOSED = (Tier.FULL, Tier.SHARED)
 NEWEST_ABI = 99
+LEAST_ABI = 3  # before it Landlock does not keep files from being truncated
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
     """A host, and what it must come to.
 
-    missing: the step that fails on the way to the full tier, "" where none does. abi: of Landlock, at
+    not_full, not_landlock: why it is not that tier; "" where it is or is better. abi: of Landlock, at
     most. groups: whether cgroups can be had. other_user: whether code has another user than the engine.
     """
 
     world: Callable[[], None]
     tier: Tier
-    missing: str = ""
+    not_full: str = ""
+    not_landlock: str = ""
     abi: int = NEWEST_ABI
     groups: bool = True
-    other_user: bool = False
+    other_user: bool = True
     env: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What its environment has beside this one's."""
+        return {**self.env, "HOTBED_LANDLOCK_ABI": str(self.abi)} if self.abi < NEWEST_ABI else {**self.env}
+
+    @property
+    def known_abi(self) -> int:
+        """Of Landlock, on this machine."""
+        return min(self.abi, landlock.abi())
 
 
 def _full(world: Callable[[], None] = worlds.plain, *, groups: bool = True, **env: str) -> Host:
-    return Host(world, Tier.FULL, groups=groups, other_user=True, env=env)
+    return Host(world, Tier.FULL, groups=groups, env=env)
 
 
 NO_MOUNTS = "make a mount namespace: EPERM"
+NO_NAMESPACES = "make namespaces: EPERM"
+NO_MORE_NAMESPACES = "make namespaces: ENOSPC"
+NO_CELLS = "make a cell: ENOSPC"
 NO_PROC = "mount /proc: EPERM"
-NO_LANDLOCK = {"HOTBED_LANDLOCK_ABI": "0"}
 NO_FORK = {"HOTBED_FORK": "0"}
 
 HOSTS = {
     "root": _full(),
-    "an ordinary user": Host(worlds.ordinary_user, Tier.FULL, groups=False),
+    "an ordinary user": Host(worlds.ordinary_user, Tier.FULL, groups=False, other_user=False),
     "root of a user namespace": _full(worlds.root_of_a_user_namespace),
     "root alone in a user namespace": Host(
-        worlds.root_alone_in_a_user_namespace, Tier.LANDLOCK, "map a user: EPERM"
+        worlds.root_alone_in_a_user_namespace,
+        Tier.LIMITS,
+        not_full="map a user: EPERM",
+        not_landlock="would run as root",
+        other_user=False,
     ),
-    "Docker": Host(worlds.docker, Tier.LANDLOCK, NO_MOUNTS, groups=False, other_user=True),
+    "Docker": Host(worlds.docker, Tier.LANDLOCK, NO_MOUNTS, groups=False),
     "Docker, an ordinary user": Host(
-        worlds.docker_as_ordinary_user, Tier.LANDLOCK, "make namespaces: EPERM", groups=False
+        worlds.docker_as_ordinary_user, Tier.LANDLOCK, NO_NAMESPACES, groups=False, other_user=False
     ),
+    "Docker, no cgroup missing": Host(worlds.docker_profile_alone, Tier.LANDLOCK, NO_MOUNTS),
     "Docker, a closed temporary directory": Host(
-        worlds.docker_with_a_closed_temporary_directory, Tier.LANDLOCK, NO_MOUNTS, groups=False
+        worlds.docker_with_a_closed_temporary_directory,
+        Tier.LIMITS,
+        NO_MOUNTS,
+        not_landlock="would run as root",
+        other_user=False,
     ),
-    "Docker's profile alone": Host(worlds.docker_profile_alone, Tier.LANDLOCK, NO_MOUNTS),
+    "Docker, hotbed closed to others": Host(
+        worlds.docker_with_a_closed_hotbed,
+        Tier.LIMITS,
+        NO_MOUNTS,
+        not_landlock="would run as root",
+        other_user=False,
+    ),
+    "Docker, Landlock ABI 5": Host(worlds.docker_profile_alone, Tier.LANDLOCK, NO_MOUNTS, abi=5),
+    "Docker, an ordinary user, Landlock ABI 5": Host(
+        worlds.docker_as_ordinary_user,
+        Tier.LIMITS,
+        NO_NAMESPACES,
+        not_landlock="code can signal all processes of its user",
+        abi=5,
+        groups=False,
+        other_user=False,
+    ),
+    "Docker, Landlock ABI 2": Host(
+        worlds.docker_profile_alone,
+        Tier.LIMITS,
+        NO_MOUNTS,
+        not_landlock="this kernel has ABI 2, and 3 is needed",
+        abi=2,
+    ),
     "Docker without Landlock": Host(
-        worlds.docker, Tier.LIMITS, NO_MOUNTS, abi=0, groups=False, other_user=True, env=NO_LANDLOCK
+        worlds.docker,
+        Tier.LIMITS,
+        NO_MOUNTS,
+        not_landlock="this kernel has none",
+        abi=0,
+        groups=False,
     ),
-    "Kubernetes": Host(worlds.kubernetes, Tier.LANDLOCK, NO_MOUNTS, groups=False, other_user=True),
-    "a masked /proc": Host(worlds.masked_proc, Tier.LANDLOCK, NO_PROC),
+    "Kubernetes": Host(worlds.kubernetes, Tier.LANDLOCK, NO_MOUNTS, groups=False),
+    "a masked /proc": _full(worlds.masked_proc),
     "a masked /proc, an ordinary user": Host(
-        worlds.masked_proc_as_ordinary_user, Tier.LANDLOCK, NO_PROC, groups=False
+        worlds.masked_proc_as_ordinary_user, Tier.LANDLOCK, NO_PROC, groups=False, other_user=False
     ),
-    "no user namespaces": Host(worlds.no_user_namespaces, Tier.LANDLOCK, "make namespaces: ENOSPC"),
+    "no user namespaces": Host(worlds.no_user_namespaces, Tier.LANDLOCK, NO_MORE_NAMESPACES),
     "neither user namespaces nor Landlock": Host(
-        worlds.no_user_namespaces, Tier.LIMITS, "make namespaces: ENOSPC", abi=0, env=NO_LANDLOCK
+        worlds.no_user_namespaces,
+        Tier.LIMITS,
+        NO_MORE_NAMESPACES,
+        not_landlock="this kernel has none",
+        abi=0,
     ),
-    "no pid namespaces for children": Host(
-        worlds.deep_in_pid_namespaces, Tier.SHARED, "make a pid namespace: ENOSPC", other_user=True
-    ),
+    "no pid namespaces for children": Host(worlds.deep_in_pid_namespaces, Tier.SHARED, NO_CELLS),
     "a small /dev/shm": _full(worlds.small_shared_memory),
     "read-only cgroups": _full(worlds.read_only_cgroups, groups=False),
     "hidden cgroups": _full(worlds.hidden_cgroups, groups=False),
     "no cgroups": _full(worlds.no_cgroups, groups=False),
     "cgroups named wrongly": _full(groups=False, HOTBED_CGROUP="/no/such/group"),
-    **{
-        f"Landlock ABI {abi}": Host(
-            worlds.plain, Tier.FULL, abi=abi, other_user=True, env={"HOTBED_LANDLOCK_ABI": str(abi)}
-        )
-        for abi in range(8)
-    },
+    **{f"Landlock ABI {abi}": Host(worlds.plain, Tier.FULL, abi=abi) for abi in range(8)},
     "full, without fork": _full(HOTBED_FORK="0"),
-    "shared, without fork": Host(
-        worlds.deep_in_pid_namespaces,
-        Tier.SHARED,
-        "make a pid namespace: ENOSPC",
-        other_user=True,
-        env=NO_FORK,
-    ),
+    "shared, without fork": Host(worlds.deep_in_pid_namespaces, Tier.SHARED, NO_CELLS, env=NO_FORK),
     "landlock, without fork": Host(worlds.docker_profile_alone, Tier.LANDLOCK, NO_MOUNTS, env=NO_FORK),
     "limits, without fork": Host(
-        worlds.docker_profile_alone, Tier.LIMITS, NO_MOUNTS, abi=0, env={**NO_FORK, **NO_LANDLOCK}
+        worlds.docker_profile_alone,
+        Tier.LIMITS,
+        NO_MOUNTS,
+        not_landlock="this kernel has none",
+        abi=0,
+        env=NO_FORK,
     ),
 }
 ALL = pytest.mark.parametrize("name", HOSTS)
@@ -117,7 +164,7 @@ ASKED_FOR_A_NETWORK += [name for name, host in HOSTS.items() if host.tier not in
 def look_at(name: str) -> Look:
     """What is found there; each host is made once."""
     host = HOSTS[name]
-    return answer_of(asks.look, host.world, Look, env=host.env, network=name in ASKED_FOR_A_NETWORK)
+    return answer_of(asks.look, host.world, Look, env=host.variables, network=name in ASKED_FOR_A_NETWORK)
 
 
 @functools.cache
@@ -131,14 +178,13 @@ def groups_here() -> frozenset[str]:
 
 
 def mechanisms_of(host: Host) -> set[str]:
-    abi = min(host.abi, landlock.abi()) if host.tier is not Tier.LIMITS else 0
     expected = {"no-new-privs", "no-capabilities", "rlimits", "seccomp"}
     if host.tier in ENCLOSED:
         expected |= {"user-ns", "mount-ns", "ipc-ns", "uts-ns", "cgroup-ns", "net-ns"}
     if host.tier is Tier.FULL:
         expected |= {"pid-ns"}
-    for name, since in (("landlock", 1), ("landlock-tcp", 4), ("landlock-scopes", 6)):
-        if abi >= since:
+    for name, since in (("landlock", LEAST_ABI), ("landlock-tcp", 4), ("landlock-scopes", 6)):
+        if host.known_abi >= since:
             expected |= {name}
     if host.other_user:
         expected |= {"unprivileged-uid"}
@@ -163,19 +209,19 @@ def test_each_tier_above_is_told_with_the_step_that_failed(name: str) -> None:
     host, failures = HOSTS[name], look_at(name).failures
     above = list(Tier)[: list(Tier).index(host.tier)]
     assert list(failures) == above
-    assert all(host.missing in failures[tier] for tier in above if tier is Tier.FULL), failures
-    assert all("None" not in step for step in failures.values()), failures
+    assert host.not_full in failures.get("full", "")
+    assert host.not_landlock in failures.get("landlock", "")
+    assert all("None" not in step and "Errno" not in step for step in failures.values()), failures
 
 
 @ALL
 def test_strict_runs_only_where_nothing_is_missing_and_else_names_it(name: str) -> None:
     host, refusal = HOSTS[name], look_at(name).strict
-    abi = min(host.abi, landlock.abi()) if host.tier is not Tier.LIMITS else 0
     expected = {
-        f"tier full: {host.missing}": host.tier is not Tier.FULL,
+        f"tier full: {host.not_full}": host.tier is not Tier.FULL,
         "allow user namespaces": host.tier not in ENCLOSED,
-        "no Landlock: needs Linux 5.13": abi == 0,
-        "no Landlock scopes: needs Linux 6.12": abi < 6,
+        "no Landlock: needs Linux": host.known_abi < LEAST_ABI,
+        "no Landlock scopes: needs Linux 6.12": host.known_abi < 6,
         "no memory cgroup: run under systemd": "memory-cgroup" not in mechanisms_of(host),
         "no pids cgroup": "pids-cgroup" not in mechanisms_of(host),
     }
@@ -191,7 +237,7 @@ def test_an_allow_list_of_hosts_is_refused_where_code_could_pass_it_by(name: str
     else:
         assert refusal is not None
         assert refusal.startswith("network=('api.example.com:443',) needs a network namespace")
-        assert host.missing in refusal
+        assert host.not_full in refusal
 
 
 @ALL
@@ -318,20 +364,40 @@ def test_an_interpreter_behind_links_is_found(engine: Engine, venv: Venv, tmp_pa
     assert prefixes_in(engine, tmp_path / "first") == prefixes_of(tmp_path / "first")
 
 
-def test_an_editable_installation_is_found_and_nothing_beside_it(
-    engine: Engine, venv: Venv, tmp_path: Path
-) -> None:
+@pytest.fixture
+def project(venv: Venv, tmp_path: Path) -> Path:
+    """A project of the host that is installed in the environment as it lies there (pip install -e)."""
+    tmp_path.chmod(0o755)
     source = tmp_path / "project" / "src"
     source.mkdir(parents=True)
     (source / "editable.py").write_text("answer = 42\n")
     (tmp_path / "project" / "secret").write_text("of the host")
     (venv.site / "__editable__.project.pth").write_text(f"{source}\n")
-    result = engine.run(
-        f"{asks.TRIED}import editable\nresult = [editable.answer, tried(lambda: open(secret).read())]",
-        inputs={"secret": str(tmp_path / "project" / "secret")},
-        environment=Environment(python=venv.path),
-    )
+    return source
+
+
+USES_THE_PROJECT = f"""{asks.TRIED}
+import editable
+result = [editable.answer, tried(lambda: open(secret).read())]
+"""
+
+
+def test_an_editable_installation_is_found_where_it_is_mounted_and_nothing_beside_it(
+    engine: Engine, venv: Venv, project: Path
+) -> None:
+    environment = Environment(python=venv.path, mounts=[Mount(project)])
+    inputs = {"secret": str(project.parent / "secret")}
+    result = engine.run(USES_THE_PROJECT, inputs=inputs, environment=environment)
     assert result.value == [42, "ENOENT"], result
+
+
+def test_an_editable_installation_gives_no_directory_by_itself(
+    engine: Engine, venv: Venv, project: Path
+) -> None:
+    """Any package can have a .pth file that names any directory of the host."""
+    result = engine.run("import editable", environment=Environment(python=venv.path))
+    assert result.error is not None
+    assert result.error.name == "ModuleNotFoundError"
 
 
 @pytest.mark.parametrize("where", ["python", "home/python", "home/.local"])

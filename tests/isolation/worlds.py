@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hotbed
 from hotbed.proc import view
 from hotbed.seed import kernel
 from hotbed.seed.sandbox import namespaces, privileges
@@ -21,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NOBODY = 65534
 PLACES = ("TMPDIR", "XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CACHE_HOME")  # where hosts keep files
 EVERY_ID = 4294967295
+PR_SET_DUMPABLE = 4
 
 # What Docker leaves a container's root: CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, SETGID, SETUID, SETPCAP,
 # NET_BIND_SERVICE, NET_RAW, SYS_CHROOT, MKNOD, AUDIT_WRITE, SETFCAP.
@@ -43,7 +45,7 @@ def ordinary_user() -> None:
     os.setgroups([])
     os.setresgid(NOBODY, NOBODY, NOBODY)
     os.setresuid(NOBODY, NOBODY, NOBODY)
-    privileges.allow_dumping()  # as after any exec; a change of user alone forbids it
+    kernel.prctl(PR_SET_DUMPABLE, 1)  # as after any exec; a change of user alone takes it away
     os.environ.update(HOME=os.environ["XDG_STATE_HOME"], USER="nobody", LOGNAME="nobody")
 
 
@@ -91,10 +93,14 @@ def _is_open(path: str) -> bool:
 def _leaves(path: str) -> Iterator[str]:
     """A path, or what lies in it if it is a directory closed to others itself."""
     if os.path.isdir(path) and not _is_open(path):
-        for entry in os.scandir(path):
-            yield from _leaves(entry.path)
+        for inner in _entries(path):
+            yield from _leaves(inner)
     else:
         yield path
+
+
+def _entries(directory: str) -> list[str]:
+    return [os.path.join(directory, name) for name in os.listdir(directory)]
 
 
 def _bind(fd: int, path: str) -> None:
@@ -188,7 +194,8 @@ def interpreter_elsewhere() -> None:
 
 
 def docker_profile_alone() -> None:
-    """Be under Docker's default seccomp profile."""
+    """Be root under Docker's default seccomp profile, with all else as it is best."""
+    open_to_all()
     docker_profile.load()
 
 
@@ -199,9 +206,21 @@ def docker() -> None:
 
 
 def docker_with_a_closed_temporary_directory() -> None:
-    """The same, but no other user reaches the temporary directory."""
-    kubernetes()
+    """Be under Docker's profile where no other user reaches the temporary directory."""
+    open_to_all()
     os.chmod(os.environ["TMPDIR"], 0o700)
+    docker_profile.load()
+
+
+def docker_with_a_closed_hotbed() -> None:
+    """Be under Docker's profile where no other user reaches hotbed."""
+    open_to_all()
+    directory = os.path.dirname(os.path.dirname(hotbed.__file__))
+    inside = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in _entries(directory)}
+    namespaces.mount("closed", directory, "tmpfs", options="mode=700,size=1m")
+    for path, fd in inside.items():
+        _bind(fd, path)
+        os.close(fd)
     docker_profile.load()
 
 
@@ -234,6 +253,7 @@ def masked_proc_as_ordinary_user() -> None:
 
 def no_user_namespaces() -> None:
     """Be where no user namespace can be made (user.max_user_namespaces=0)."""
+    open_to_all()
     root_of_a_user_namespace()
     Path("/proc/sys/user/max_user_namespaces").write_text("0")
 

@@ -44,11 +44,13 @@ def unforked(python: Path) -> Iterator[Engine]:
             yield engine
 
 
-@pytest.fixture(params=["fresh", "worker", "oneshot", "unforked"])
+@pytest.fixture(params=["fresh", "worker", "oneshot", "unforked", "not isolated"])
 def run(request: pytest.FixtureRequest, engine: Engine, unforked: Engine) -> Callable[..., Result]:
     """`Engine.run` in each way that a process of the seed comes into being."""
     if request.param == "unforked":
         return unforked.run
+    if request.param == "not isolated":
+        return functools.partial(engine.run, isolation="none")
     return functools.partial(engine.run, mode=request.param)
 
 

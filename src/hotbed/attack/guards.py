@@ -67,7 +67,7 @@ def _any(*ways: str | Way) -> tuple[Way, ...]:
 KEPT_BY: dict[Guard, tuple[Way, ...]] = {
     Guard.FILES: _any(M.MOUNT_NS, M.LANDLOCK),
     Guard.HIDDEN_FILES: _any(M.MOUNT_NS),  # Landlock does not hide names, sizes and times
-    Guard.FILE_MODES: _any(M.MOUNT_NS, M.UNPRIVILEGED_UID),  # nor does it mediate chmod and utime
+    Guard.FILE_MODES: _any(M.MOUNT_NS, M.SECCOMP),  # the filter, since Landlock leaves chmod and utime free
     Guard.READ_ONLY: _any(M.MOUNT_NS, M.LANDLOCK),
     Guard.DISK: _any(M.MOUNT_NS),
     Guard.SYSTEM: _any(M.MOUNT_NS, M.LANDLOCK, M.UNPRIVILEGED_UID),
@@ -75,14 +75,14 @@ KEPT_BY: dict[Guard, tuple[Way, ...]] = {
     Guard.PROCESSES: _any(M.PID_NS),
     Guard.PROCESS_MEMORY: _any(M.PID_NS, M.LANDLOCK),
     Guard.SIGNALS: _any(M.PID_NS, M.LANDLOCK_SCOPES),
-    Guard.SCHEDULING: _any(M.PID_NS),
+    Guard.SCHEDULING: _any(M.PID_NS, M.SECCOMP),
     Guard.SIBLINGS: _any(M.MOUNT_NS, M.LANDLOCK),
     # Siblings share a network namespace. Where neither scopes nor mounts part them, the filter lets
     # no Unix socket be made.
     Guard.ABSTRACT_SOCKETS: _any(M.LANDLOCK_SCOPES, M.SECCOMP),
     Guard.PATH_SOCKETS: _any(M.MOUNT_NS, M.SECCOMP),
     Guard.NETWORK: _any(M.SECCOMP),
-    Guard.ALLOW_LIST: _any(frozenset({M.PROXY, M.NET_NS}), frozenset({M.PROXY, M.LANDLOCK_TCP, M.SECCOMP})),
+    Guard.ALLOW_LIST: _any(frozenset({M.PROXY, M.NET_NS})),
     Guard.CALLS: _any(M.SECCOMP),
     Guard.PRIVILEGES: _any(M.NO_CAPABILITIES),
     Guard.SETUID: _any(M.NO_NEW_PRIVS),

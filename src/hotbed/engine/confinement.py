@@ -67,6 +67,7 @@ def setup_fields(
     """The fields of bootstrap.Setup that a sandbox decides."""
     enclosed = tier in (Tier.FULL, Tier.SHARED)
     where = work_root(environment, tier, engine_directory)
+    mounted = [mount.target for mount in environment.mounts]
     return {
         "cwd": WORK if tier is Tier.FULL else "/",
         "work_root": where,
@@ -75,7 +76,7 @@ def setup_fields(
             "disk_bytes": confinement.disk_bytes,
             "network": confinement.network_kind,
             "landlock": int(os.environ.get(ABI_SETTING, _NEWEST_ABI)),
-            "readable": [] if enclosed else [*readable(environment, confinement), "/proc"],
+            "readable": [] if enclosed else [*readable(environment, confinement), "/proc", *mounted],
             "writable": [mount.target for mount in environment.mounts if mount.writable],
             "work_root": where,
             "user": user_outside(environment, tier),
@@ -105,12 +106,19 @@ def user_outside(environment: Environment, tier: Tier) -> int | None:
 
     Without namespaces the interpreter must be within that user's reach.
     """
-    if os.geteuid() != 0:
+    if os.geteuid() != 0 or not _exists(OUTSIDE_USER):
         return None
     if tier in (Tier.FULL, Tier.SHARED):
         return OUTSIDE_USER
     paths = [environment.executable, os.path.realpath(environment.executable), seed_directory()]
     return OUTSIDE_USER if all(view.is_open_to_all(path) for path in paths) else None
+
+
+def _exists(user: int) -> bool:
+    """Whether a user of this number is mapped into the user namespace that this process is in."""
+    with open("/proc/self/uid_map", encoding="ascii") as file:
+        ranges = [tuple(map(int, line.split())) for line in file]
+    return any(first <= user < first + count for first, _outside, count in ranges)
 
 
 def readable(environment: Environment, confinement: Confinement) -> list[str]:
@@ -132,6 +140,7 @@ def enclosure(environment: Environment, confinement: Confinement, tier: Tier) ->
         "network": confinement.network_kind,
         "cells": tier is Tier.FULL,
         "disk_bytes": confinement.disk_bytes,
+        "user": user_outside(environment, tier),
     }
 
 
@@ -162,6 +171,22 @@ def require_network(trials: Trials, confinement: Confinement) -> None:
         )
 
 
+def require_mounts(trials: Trials, environment: Environment) -> None:
+    """Refuse a mount at another path where nothing can be mounted.
+
+    Raises:
+        RefusedError: Naming the mount.
+    """
+    if trials.tier in (Tier.FULL, Tier.SHARED):
+        return
+    for mount in environment.mounts:
+        if mount.target != mount.source:
+            raise RefusedError(
+                f"mounts: {mount.source!r} cannot be at {mount.target!r}: this host allows no mounts "
+                f"({next(iter(trials.failures.values()), '')}); leave its target out"
+            )
+
+
 def require_strict(trials: Trials, mechanisms: tuple[str, ...]) -> None:
     """Refuse what is less than everything.
 
@@ -183,7 +208,8 @@ def require_strict(trials: Trials, mechanisms: tuple[str, ...]) -> None:
 
 HOW_TO_GET = {
     Mechanism.USER_NS: "allow user namespaces and mounts in them: in Docker --security-opt "
-    "seccomp=PROFILE with unshare, clone and mount, and systempaths=unconfined; on Ubuntu "
+    "seccomp=unconfined, apparmor=unconfined and systempaths=unconfined, for root also --cap-add "
+    "SYS_ADMIN and SYS_PTRACE; on Ubuntu "
     "kernel.apparmor_restrict_unprivileged_userns=0; elsewhere user.max_user_namespaces above 0",
     Mechanism.UNPRIVILEGED_UID: "put the interpreter and hotbed where every user may read them",
     Mechanism.LANDLOCK: "no Landlock: needs Linux 5.13 with `landlock` in the kernel's lsm= list",

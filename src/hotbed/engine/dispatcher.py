@@ -24,7 +24,14 @@ from hotbed.core.actions import Action, Break, Lease, Order, Refuse
 from hotbed.core.ids import ChildId, EnvironmentId, TicketId
 from hotbed.core.plan import Plan
 from hotbed.core.shelf import TemplateState
-from hotbed.engine.confinement import Confinement, Trials, enclosure, require_network, setup_fields
+from hotbed.engine.confinement import (
+    Confinement,
+    Trials,
+    enclosure,
+    require_mounts,
+    require_network,
+    setup_fields,
+)
 from hotbed.engine.job import Job, Waiter
 from hotbed.engine.place import Place
 from hotbed.isolation import IsolationWarning, Mechanism, Tier
@@ -114,6 +121,7 @@ class Dispatcher:
         trials = None if confinement is None else self.trials(environment, confinement)
         if trials is not None and confinement is not None:
             require_network(trials, confinement)
+            require_mounts(trials, environment)
         with self.lock:
             place_id = self._place_ids.get(key)
             if place_id is None:
@@ -500,7 +508,7 @@ class Dispatcher:
             )
         return errors.EnvironmentBrokenError(
             f"environment {name!r} ({place.environment.executable}) cannot be made ready: {reason.rstrip()}\n"
-            "correct its preload list, warm-up snippet or packages; it is tried again in a moment"
+            "correct its preload list, warm-up snippet, packages or mounts; it is tried again in a moment"
         )
 
     def _out_of_service(self) -> errors.HotbedError:

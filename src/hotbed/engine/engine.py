@@ -326,8 +326,9 @@ class Engine:
         """Check and encode the arguments of `call`."""
         started = time.monotonic()
         self._check()
-        limits = self._limits_of(options, OWN_CODE)
-        directory = directory_of(target) if self._chosen(options.isolation, "none") != "none" else ""
+        own = self._chosen(options.isolation, "none") == "none"
+        limits = self._limits_of(options, OWN_CODE if own else GUARDED)
+        directory = "" if own else directory_of(target)
         place = self._place(options.environment, options.isolation, "none", limits, directory)
         request = call_request(
             target,

@@ -35,6 +35,7 @@ class Trial(msgspec.Struct):
 
     isolation: tuple[str, ...] = ()
     error: str = ""
+    fault: str = ""
 
 
 _trials = msgspec.json.Decoder(Trial)
@@ -131,7 +132,10 @@ class Launcher:
             os.close(reader)
         if not said:
             return Trial(error="it was killed")
-        return _trials.decode(said)
+        trial = _trials.decode(said)
+        if trial.fault:  # must not pass for a host that allows less
+            raise EngineError(f"a trial of the sandbox failed by an error of hotbed's: {trial.fault}")
+        return trial
 
     def again(self) -> Launcher:
         """Another one like it, for when this one was killed."""

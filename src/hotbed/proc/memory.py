@@ -43,7 +43,7 @@ def memory_of_tree(pid: int) -> int:
     while waiting:
         one = waiting.pop()
         memory = memory_of(one)
-        total += memory.proportional if memory is not None else 0
+        total += memory.proportional if memory is not None else _own_bytes(one)
         try:
             for task in os.listdir(f"/proc/{one}/task"):
                 with open(f"/proc/{one}/task/{task}/children", encoding="ascii") as file:
@@ -51,3 +51,13 @@ def memory_of_tree(pid: int) -> int:
         except OSError:
             continue
     return total
+
+
+def _own_bytes(pid: int) -> int:
+    """What a process of another user has for itself, where the kernel does not tell its share."""
+    try:
+        with open(f"/proc/{pid}/statm", encoding="ascii") as file:
+            _size, resident, shared, *_rest = map(int, file.read().split())
+    except (OSError, ValueError):
+        return 0
+    return (resident - shared) * os.sysconf("SC_PAGE_SIZE")

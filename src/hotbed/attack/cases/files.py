@@ -187,9 +187,16 @@ CASES = (
         needs=(Guard.FILE_MODES,),
         code="""
             name = host["open_file"]
-            result = refused(chmod=lambda: os.chmod(name, 0o777), times=lambda: os.utime(name, (1, 1)),
-                             chown=lambda: os.chown(name, os.getuid(), -1),
-                             xattr=lambda: os.setxattr(name, "user.x", b"x"))
+            deeds = (lambda: os.chmod(name, 0o777), lambda: os.utime(name, (1, 1)),
+                     lambda: os.chown(name, os.getuid(), -1), lambda: os.setxattr(name, "user.x", b"x"))
+            for deed in deeds:
+                with contextlib.suppress(OSError):
+                    deed()
+            result = "held"
+            with contextlib.suppress(OSError):  # what was done counts: some are told that it was
+                status = os.stat(name)
+                changed = stat.S_IMODE(status.st_mode) != 0o666 or status.st_mtime == 1 or os.listxattr(name)
+                result = "escaped: it is changed" if changed else "held"
         """,
     ),
     _case(

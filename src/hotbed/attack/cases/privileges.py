@@ -26,7 +26,7 @@ CASES = (
         code="""
             result = refused(uid=lambda: os.setuid(0), resuid=lambda: os.setresuid(0, 0, 0),
                              gid=lambda: os.setgid(0), groups=lambda: os.setgroups([0]),
-                             nobody=lambda: os.setresuid(65534, 65534, 65534))
+                             other=lambda: os.setresuid(-1, os.getuid() + 1, -1))
         """,
     ),
     _case(
@@ -73,12 +73,13 @@ CASES = (
         law="A program that never was a file stands in the same sandbox.",
         needs=(Guard.CALLS, Guard.FILES),
         code="""
-            fd = os.memfd_create("program", 0)
-            with open("/usr/bin/cat", "rb") as program:
-                os.sendfile(fd, program.fileno(), 0, 1 << 22)
-            command = [f"/proc/self/fd/{fd}", host["secret_file"]]
-            result = refused(run=lambda: something(subprocess.run(command, pass_fds=[fd],
-                                                                  capture_output=True).stdout))
+            def run():
+                fd = os.memfd_create("program", 0)
+                with open("/usr/bin/cat", "rb") as program:
+                    os.sendfile(fd, program.fileno(), 0, 1 << 22)
+                command = [f"/proc/self/fd/{fd}", host["secret_file"]]
+                return something(subprocess.run(command, pass_fds=[fd], capture_output=True).stdout)
+            result = refused(run=run)
         """,
     ),
     _case(

@@ -260,7 +260,7 @@ CASES = (
     _case(
         name="slow-down-the-first-process",
         law="The first process of its namespace, which serves later executions too, is not slowed down.",
-        needs=(Guard.SCHEDULING,),
+        needs=(Guard.SCHEDULING, Guard.PROCESSES),
         code="""
             result = refused(nice=lambda: os.setpriority(os.PRIO_PROCESS, 1, 19),
                              cores=lambda: os.sched_setaffinity(1, {0}),
@@ -271,13 +271,15 @@ CASES = (
     ),
     _case(
         name="limit-a-process",
-        law="The resource limits of another process are neither read nor set.",
+        law="No resource limit of another process is set.",
         needs=(Guard.SCHEDULING,),
         code="""
             pids = {os.getppid(), host["victim"], host["launcher"]} - {0, 1, os.getpid()}
-            result = worst(*(refused(**{str(pid): lambda: resource.prlimit(pid, resource.RLIMIT_NOFILE)})
-                             for pid in pids))
+            def limit(pid):
+                return resource.prlimit(pid, resource.RLIMIT_NOFILE, (64, 64))
+            result = worst(*(refused(**{str(pid): lambda: limit(pid)}) for pid in pids))
         """,
+        harmless=False,
     ),
     _case(
         name="starve-its-guardian",

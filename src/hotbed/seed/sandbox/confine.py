@@ -137,11 +137,18 @@ class Sandbox:
             seccomp.load(self._program)
         self._filtered = True
 
+    def _readable(self) -> list[str]:
+        if self.profile.tier == "full":
+            return ["/"]
+        if self.profile.tier == "shared":  # what lies below PARENT is the siblings'
+            return [f"/{name}" for name in os.listdir("/") if f"/{name}" != PARENT]
+        return self.profile.readable
+
     def _rules(self, own: list[str]) -> int:
         with step("make a Landlock ruleset"):
             return landlock.prepare(
                 self.abi,
-                readable=["/"] if self.profile.enclosed else self.profile.readable,
+                readable=self._readable(),
                 writable=[*self.profile.writable, *own],
                 writable_files=[path for path in WRITABLE_FILES if os.path.exists(path)],
                 connect={"none": [], "proxy": [PROXY_PORT], "host": None}[self.profile.network],

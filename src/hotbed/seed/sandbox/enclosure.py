@@ -26,7 +26,6 @@ from .. import kernel, proxy
 from ..nursery import Born
 from . import cell, namespaces, privileges, root
 from .namespaces import step
-from .profile import OUTSIDE_USER
 
 USER = 1000  # uid and gid inside
 # To mount, and to join a mount namespace; in the user namespace only, and never in a child.
@@ -43,14 +42,21 @@ _WORD = 65536  # bytes: the helper's one message
 
 
 class EnclosureError(OSError):
-    """It cannot be done on this host; the text names the step and the errno."""
+    """It cannot be done on this host; the text names the step and the errno.
+
+    `fault` says that it is no refusal of the host's but an error of ours.
+    """
+
+    def __init__(self, text: str, *, fault: bool = False) -> None:
+        super().__init__(text)
+        self.fault = fault
 
 
 def start(spec: dict[str, Any], become: Callable[[int], None]) -> Born:
     """Start an inmate, which calls `become` with its guardian's socket; that must exec.
 
-    `spec` has `view` (see root.View), `network` and `disk_bytes` (see Profile), and `cells`, whether
-    the guardian makes cells. With network "proxy" the result has the proxy's listening socket.
+    `spec` has `view` (see root.View), `network`, `disk_bytes` and `user` (see Profile), and `cells`,
+    whether the guardian makes cells. With network "proxy" the result has the proxy's listening socket.
 
     Raises:
         EnclosureError: If a step of it is not permitted here.
@@ -75,7 +81,7 @@ def start(spec: dict[str, Any], become: Callable[[int], None]) -> Born:
             if pid:
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
-        raise EnclosureError(word["error"])
+        raise EnclosureError(word["error"], fault="fault" in word)
     return Born(word["inmate"], word["guardian"], fds=tuple(fds))
 
 
@@ -85,8 +91,10 @@ def _help(launcher: socket.socket, spec: dict[str, Any], become: Callable[[int],
     try:
         with step("begin"):
             _enclose(word, fds, spec, become)
+    except OSError as error:
+        word["error"] = str(error)
     except BaseException as error:
-        word["error"] = str(error) or repr(error)
+        word.update(error=repr(error), fault=True)
     finally:
         with contextlib.suppress(OSError):
             socket.send_fds(launcher, [json.dumps(word).encode()], fds)
@@ -96,10 +104,10 @@ def _help(launcher: socket.socket, spec: dict[str, Any], become: Callable[[int],
 def _enclose(
     word: dict[str, Any], fds: list[int], spec: dict[str, Any], become: Callable[[int], None]
 ) -> None:
-    privileged = os.geteuid() == 0
+    privileged = spec["user"] is not None
     launcher = os.pidfd_open(os.getppid())
     view = root.View.of(spec["view"])
-    uid, gid = (OUTSIDE_USER, OUTSIDE_USER) if privileged else (os.geteuid(), os.getegid())
+    uid, gid = (spec["user"], spec["user"]) if privileged else (os.geteuid(), os.getegid())
     proc = os.open("/proc", os.O_PATH | os.O_CLOEXEC | os.O_DIRECTORY)
     if privileged:
         with step("make a mount namespace"):

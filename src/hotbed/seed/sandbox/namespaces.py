@@ -44,7 +44,8 @@ class StepError(OSError):
         self.step = step
 
     def __str__(self) -> str:
-        return f"{self.step}: {errno.errorcode.get(self.errno or 0, self.errno)} ({self.strerror})"
+        code = errno.errorcode.get(self.errno or 0)
+        return f"{self.step}: {code} ({self.strerror})" if code else f"{self.step}: {self.strerror}"
 
 
 @contextlib.contextmanager
@@ -55,6 +56,8 @@ def step(name: str) -> Iterator[None]:
     except StepError:
         raise
     except OSError as error:
+        if error.errno is None:  # it says by itself what happened
+            raise
         raise StepError(name, error) from error
 
 

@@ -17,7 +17,7 @@ def start(order: dict[str, Any], out: int) -> Born:
     """Start a process that confines itself and a child as the order's tier wants, and reports.
 
     On `out` comes one JSON object: `isolation`, the mechanisms that were applied, or `error`, the
-    step that failed.
+    step that failed; or `fault`, an error of ours.
     """
     profile = Profile.of(order["profile"])
     if not profile.enclosed:
@@ -37,7 +37,8 @@ def start(order: dict[str, Any], out: int) -> Born:
     try:
         return enclosure.start(order["sandbox"], become)
     except OSError as error:
-        _report(out, {"error": str(error)})
+        kind = "fault" if getattr(error, "fault", False) else "error"
+        _report(out, {kind: str(error)})
         raise
 
 
@@ -46,8 +47,10 @@ def _try(profile: Profile, out: int) -> None:
         sandbox = Sandbox(profile, keep=lambda fd: fd)
         sandbox.try_child()
         _report(out, {"isolation": sandbox.mechanisms})
+    except OSError as error:
+        _report(out, {"error": str(error)})
     except BaseException as error:
-        _report(out, {"error": str(error) or repr(error)})
+        _report(out, {"fault": repr(error)})
     finally:
         os._exit(0)
 
