@@ -92,10 +92,6 @@ def test_each_process_of_the_code_has_the_limit_of_cpu_time(engine: Engine) -> N
     assert engine.run(textwrap.dedent(code), limits=Limits(cpu_time=0.5)).value == "SIGXCPU"
 
 
-def test_waiting_takes_no_cpu_time(engine: Engine) -> None:
-    assert engine.run("import time; time.sleep(1.1)\n42", limits=Limits(cpu_time=0.5)).value == 42
-
-
 @pytest.mark.parametrize("mode", ["fresh", "worker"])
 def test_a_share_of_the_cores_makes_code_slower(grouped: Engine, mode: Literal["fresh", "worker"]) -> None:
     code = """
@@ -384,10 +380,16 @@ def test_the_defaults_are_those_that_are_promised() -> None:
     assert (limits.processes, limits.open_files) == (64, 256)
 
 
-def test_strangers_code_has_the_default_limits(grouped: Engine) -> None:
-    code = "import resource; resource.getrlimit(resource.RLIMIT_NOFILE)"
-    assert grouped.run(code).value == [256, 256]
-    assert grouped.run("len(bytearray(600_000_000))").status is Status.MEMORY
+def test_strangers_code_has_the_default_limits(groupless: Engine) -> None:
+    code = "import resource; [resource.getrlimit(getattr(resource, name))[0] for name in names]"
+    names = ["RLIMIT_NOFILE", "RLIMIT_DATA", "RLIMIT_CPU"]
+    open_files, data, cpu_s = groupless.run(code, inputs={"names": names}).value
+    assert open_files == 256
+    assert 512 * MIB < data < 1024 * MIB  # beside what the interpreter has already
+    assert cpu_s == resource.RLIM_INFINITY
+
+
+def test_strangers_code_has_the_default_number_of_processes(grouped: Engine) -> None:
     assert grouped.run(FORKS).value == 63
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 VARIABLE = "HOTBED_ATTACK_SECRET"
 TEXT = "this must not change\n"
-_VICTIM = "import signal; signal.pause()"
+_VICTIM = "import sys; sys.stdin.read()"  # until this process is gone, however it goes
 
 
 class Canaries:
@@ -64,11 +64,12 @@ class Canaries:
         return listener
 
     def _start_victim(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, "-I", "-S", "-c", _VICTIM, self._mark])
+        command = [sys.executable, "-I", "-S", "-c", _VICTIM, self._mark]
+        return subprocess.Popen(command, stdin=subprocess.PIPE)
 
     def _end_victim(self) -> None:
         self._victim.kill()
-        self._victim.wait()
+        self._victim.communicate()
 
     def told(self) -> dict[str, Any]:
         """Where everything is: what cases know as `host`."""
