@@ -154,12 +154,17 @@ class Mount:
     writable: bool = False
 
     def __post_init__(self) -> None:
-        source = os.path.abspath(os.path.expanduser(os.fspath(self.source)))
-        target = os.path.normpath(self.target or source)
+        given = self.source.__fspath__() if isinstance(self.source, os.PathLike) else self.source
+        if not isinstance(given, str) or not given or "\0" in given:
+            raise errors.RequestError(f"mounts: source={self.source!r} must be a path as text")
+        source = os.path.abspath(os.path.expanduser(given))
         if not os.path.exists(source):
-            raise errors.RequestError(f"mounts: source={os.fspath(self.source)!r} does not exist")
-        if not os.path.isabs(target):
+            raise errors.RequestError(f"mounts: source={given!r} does not exist")
+        if not isinstance(self.target, str) or "\0" in self.target:
+            raise errors.RequestError(f"mounts: target={self.target!r} must be a path as text")
+        if self.target and not os.path.isabs(self.target):
             raise errors.RequestError(f"mounts: target={self.target!r} must be an absolute path")
+        target = "/" + os.path.normpath(self.target or source).lstrip("/")
         for path in (os.path.realpath(source), target):
             hidden = path.split("/")[1] in ("proc", "sys", "dev") or f"{path}/".startswith("/home/box/")
             if path in ("/", "/home") or hidden:

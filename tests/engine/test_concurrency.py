@@ -13,8 +13,8 @@ import pytest
 from hotbed import AsyncEngine, Engine, Environment, Pool, RefusedError, Result, Status
 from hotbed.engine.options import Isolation, ModeName
 
-# A sandbox is dear in throughput: fewer there, in the same time.
-MANY = [("none", 1_000), ("auto", 300), pytest.param("none", 5_000, marks=pytest.mark.slow)]
+# A sandbox is dear in throughput, so the thousands are not isolated.
+MANY = [("none", 300), ("auto", 300), pytest.param("none", 5_000, marks=pytest.mark.slow)]
 CALLERS = 8
 PATIENCE_S = 120.0
 

@@ -6,6 +6,7 @@ import os
 import socket
 import tempfile
 import threading
+import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from hotbed import Engine, Environment, HotbedError, Limits, Mount, RefusedError, Result
+from hotbed import Engine, Environment, HotbedError, Limits, Mount, Pool, RefusedError, Result
 from hotbed.engine.confinement import Confinement
 from hotbed.isolation import IsolationWarning
 from hotbed.proc.cgroup import Unavailable
@@ -63,13 +64,27 @@ class Look(msgspec.Struct, frozen=True):
     warnings: list[str]
 
 
-def look(network: bool) -> Look:
+def looks(settings: list[dict[str, str]], networks: list[bool]) -> list[Look | str]:
+    """Look with each of these variables; what went wrong where that failed."""
+    found: list[Look | str] = []
+    for variables, network in zip(settings, networks, strict=True):
+        os.environ.update(variables)
+        try:
+            found.append(_look(network=network))
+        except Exception:
+            found.append(traceback.format_exc())
+        for name in variables:
+            del os.environ[name]
+    return found
+
+
+def _look(*, network: bool) -> Look:
     """Run a piece of code, ask for the strictest, and perhaps for a network."""
     with (
         tempfile.TemporaryDirectory() as directory,
         warnings.catch_warnings(record=True) as caught,
         socket.create_server(("127.0.0.1", 0)) as server,
-        Engine() as engine,
+        Engine(pool=Pool(standby=1)) as engine,
     ):
         warnings.simplefilter("always")
         os.chmod(directory, 0o755)
@@ -207,13 +222,19 @@ result = {{
 class Mounted(msgspec.Struct, frozen=True):
     """What code does with a mount, or why it is refused; `tier` is that of the same engine without it."""
 
+    writable: bool
+    elsewhere: bool
     tier: str
     refusal: str
     seen: dict[str, Any]
 
 
-def mount(target: str, writable: bool) -> Mounted:
-    """Give a directory to a piece of code, before anything else is asked for."""
+def mounts() -> list[Mounted]:
+    """Give a directory to a piece of code, in each way, before anything else is asked for."""
+    return [_mount(writable, elsewhere) for writable in (False, True) for elsewhere in (False, True)]
+
+
+def _mount(writable: bool, elsewhere: bool) -> Mounted:
     refusal, seen = "", {}
     with tempfile.TemporaryDirectory() as directory, Engine(Environment(preload=())) as engine:
         os.chmod(directory, 0o755)
@@ -221,14 +242,14 @@ def mount(target: str, writable: bool) -> Mounted:
         Path(directory, "data").mkdir()
         Path(directory, "data").chmod(0o777)
         Path(directory, "data", "file").write_text("text")
-        given = Mount(f"{directory}/data", target, writable)
+        given = Mount(f"{directory}/data", "/data" if elsewhere else "", writable)
         try:
             environment = Environment(preload=(), mounts=[given])
             seen = engine.run(USES, inputs={"path": given.target}, environment=environment).value
         except HotbedError as error:
             refusal = str(error)
         tier = engine.run("1").isolation[0]
-    return Mounted(tier, refusal, seen)
+    return Mounted(writable, elsewhere, tier, refusal, seen)
 
 
 # Secrets.

@@ -502,6 +502,9 @@ class Dispatcher:
 
     def _broken(self, place: Place, reason: str, *, died: bool) -> errors.EngineError:
         name = place.environment.name
+        if place.environment.mounts:
+            targets = ", ".join(mount.target for mount in place.environment.mounts)
+            reason = f"{reason.rstrip()}\n(mounts are made at {targets})"
         if died:
             return errors.TemplateDiedError(
                 f"environment {name!r} does not stay up: {reason}; it is tried again in a moment"

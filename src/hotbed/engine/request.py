@@ -232,19 +232,34 @@ def _files(files: Mapping[str, Any], raw: bytes) -> tuple[dict[str, list[int]], 
     for name, data in files.items():
         if not isinstance(name, str) or not _is_relative(name):
             raise RequestError(
-                f"files holds the name {name!r}; a name is relative, with '/' between its parts and no '..'"
+                f"files holds the name {name!r}; a name is relative, with '/' between its parts, "
+                f"no '..', and at most {NAME_LIMIT} bytes in a part and {PATH_LIMIT} in all"
             )
-        part = data.encode() if isinstance(data, str) else data
+        try:
+            part = data.encode() if isinstance(data, str) else data
+        except UnicodeEncodeError:
+            raise RequestError(
+                f"files[{name!r}] holds a lone surrogate; give bytes instead of text"
+            ) from None
         if not isinstance(part, (bytes, bytearray, memoryview)):
             raise RequestError(f"files[{name!r}] must be bytes or text, not {type(data).__name__}")
         parts.append(bytes(part))
         places[name] = [at, at + len(parts[-1])]
         at += len(parts[-1])
+    folders = {name[:at] for name in places for at in range(len(name)) if name[at] == "/"}
+    if both := sorted(folders & places.keys()):
+        raise RequestError(f"files holds {both[0]!r} as a file and as a folder of another one")
     return places, b"".join(parts)
 
 
+NAME_LIMIT, PATH_LIMIT = 255, 1024  # bytes of one part and of all; Linux takes 255 and 4,095
+
+
 def _is_relative(name: str) -> bool:
-    return _fits_a_variable(name) and not any(part in ("", ".", "..") for part in name.split("/"))
+    if not _fits_a_variable(name) or len(os.fsencode(name)) > PATH_LIMIT:
+        return False
+    parts = name.split("/")
+    return not any(part in ("", ".", "..") or len(os.fsencode(part)) > NAME_LIMIT for part in parts)
 
 
 def _encode(plain: dict[str, Any]) -> bytes:

@@ -90,16 +90,17 @@ def perform(
         reseed.from_number(request["seed"])
     capture.install()
     limit_artifacts: int | None = request.get("artifacts")
+    unwritten: Outcome | None = None
     if limit_artifacts is not None:
         if request["files"]:
-            files.write(request["files"], memoryview(body)[request["inputs_bytes"] :])
+            unwritten = _write_files(request, body)
         marks = files.marks(_home)
     if "rlimits" in request:
         _limit(request["rlimits"], persistent=persistent)
     imports.begin()
     started = _perf_counter()
     try:
-        outcome = _attempt(request, body, codec)
+        outcome = unwritten or _attempt(request, body, codec)
         if not persistent:
             atexit._run_exitfuncs()  # those of the user's code: the template's are gone
     except BaseException as error:  # the border: nothing of user code passes it
@@ -129,9 +130,21 @@ def perform(
     return meta, value
 
 
+def _write_files(request: dict[str, Any], body: Any) -> Outcome | None:
+    """Write the given files; what it came to, if they cannot be written."""
+    try:
+        files.write(request["files"], memoryview(body)[request["inputs_bytes"] :])
+    except OSError as error:
+        message = f"files cannot be written: {error}; give fewer, or raise Limits(disk=...)"
+        return Outcome(error=report.plain("RequestError", message, kind="request"), exit_code=2)
+    return None
+
+
 def _limit(fields: dict[str, Any], *, persistent: bool) -> None:
     """Put this execution's limits on the process; on a worker those of its first one, for good."""
     cpu_s, data = fields["cpu_s"], fields["data"]
+    if persistent and cpu_s is not None:
+        rlimits.limit_cpu_for_now(cpu_s)
     rlimits.apply(
         rlimits.Rlimits(
             cpu_s=None if cpu_s is None or persistent else rlimits.cpu_allowance(cpu_s),

@@ -87,6 +87,16 @@ def apply(limits: Rlimits) -> None:
         _lower(resource.RLIMIT_CPU, limits.cpu_s, grace=1)
 
 
+def limit_cpu_for_now(seconds: float) -> None:
+    """Let SIGXCPU come after so many more seconds of CPU; the next call sets it anew.
+
+    For a process that serves several requests: the hard limit stays, so code could raise this one.
+    """
+    _soft, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    wanted = cpu_allowance(seconds)
+    resource.setrlimit(resource.RLIMIT_CPU, (wanted if hard < 0 else min(wanted, hard), hard))
+
+
 def data_in_use() -> int:
     """Bytes of private writable memory that this process has now, its stack included.
 
