@@ -484,8 +484,8 @@ def test_of_a_home_a_called_function_sees_its_own_file_alone(
     assert engine.call(f"{alone}:look", isolation="auto").value == ["alone.py"]
 
 
-def test_own_code_sees_everything(engine: Engine, provider: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(provider.parent)  # where it will be: own code runs in the caller's directory
-    value = engine.call(f"{provider}:look").value
-    assert value["beside"] == "of the host"
-    assert value["made"] is None
+def test_own_code_sees_everything(engine: Engine, provider: Path) -> None:
+    own = provider.parent / "own.py"
+    own.write_text("def look(path): return open(path).read()\n")
+    secret = provider.parents[1] / "neighbour" / "secret"
+    assert engine.call(f"{own}:look", str(secret)).value == "of the host"

@@ -81,6 +81,13 @@ def test_code_that_ignores_the_signal_is_killed_at_its_limit_of_cpu_time(engine:
     check(result, Status.TIMEOUT, ErrorKind.TIMEOUT, "more CPU time than its limit of 0.5 s")
 
 
+def test_a_workers_limit_of_cpu_time_ends_with_the_execution_that_had_it(engine: Engine) -> None:
+    first = engine.run("1", limits=Limits(cpu_time=0.5), mode="worker")
+    code = "import time\nwhile time.process_time() < 1.5: pass"
+    second = engine.run(code, mode="worker")
+    assert (second.status, second.worker) == (Status.OK, first.worker)
+
+
 def test_each_process_of_the_code_has_the_limit_of_cpu_time(engine: Engine) -> None:
     code = """
     import os, signal
@@ -405,6 +412,16 @@ def test_an_engines_limits_hold_until_an_execution_brings_its_own() -> None:
         assert engine.run(code).value == 64
         assert engine.run(code, limits=Limits(open_files=32)).value == 32
         assert engine.run(code).value == 64
+
+
+def test_each_execution_of_a_worker_has_its_own_limits(groupless: Engine) -> None:
+    code = "import resource; [resource.getrlimit(getattr(resource, name))[0] for name in names]"
+    inputs = {"names": ["RLIMIT_NOFILE", "RLIMIT_FSIZE", "RLIMIT_DATA"]}
+    for open_files, file_size, memory in ((32, MIB, 64 * MIB), (64, 2 * MIB, 512 * MIB), (32, MIB, 64 * MIB)):
+        limits = Limits(open_files=open_files, file_size=file_size, memory=memory)
+        told = groupless.run(code, inputs=inputs, limits=limits, mode="worker").value
+        assert told[:2] == [open_files, file_size]
+        assert memory < told[2] < memory + 256 * MIB
 
 
 # ── ceilings ──

@@ -10,6 +10,11 @@ import os
 import stat
 from typing import Any, NamedTuple
 
+# Bound here: user code may replace the modules' functions, and what it left is collected all the same.
+_open, _fdopen, _scandir, _fstat, _sorted = os.open, open, os.scandir, os.fstat, sorted
+_is_file, _is_directory = stat.S_ISREG, stat.S_ISDIR
+_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
 MAX_FILES = 256
 MAX_DEPTH = 16  # folders below the work directory
 MAX_ENTRIES = 10000  # that are looked at: hostile code can make a directory of millions
@@ -43,7 +48,7 @@ def collect(directory: str, before: dict[str, tuple[int, int, int]], limit_bytes
     files: list[tuple[str, bytes]] = []
     left_out: list[str] = []
     left_bytes = limit_bytes
-    for name, path, mark in sorted(_walk(directory, left_out)):
+    for name, path, mark in _sorted(_walk(directory, left_out)):
         if mark is None:
             left_out.append(f"{name}: no regular file")
         elif before.get(name) == mark:
@@ -70,7 +75,7 @@ def _walk(directory: str, left_out: list[str]) -> list[tuple[str, str, tuple[int
     while folders:
         prefix, path = folders.pop()
         try:
-            entries = os.scandir(path)
+            entries = _scandir(path)
         except OSError as error:
             left_out.append(f"{prefix or '.'}: {error}")
             continue
@@ -84,14 +89,14 @@ def _walk(directory: str, left_out: list[str]) -> list[tuple[str, str, tuple[int
                     status = entry.stat(follow_symlinks=False)
                 except OSError:
                     continue  # it has gone meanwhile
-                if stat.S_ISDIR(status.st_mode):
+                if _is_directory(status.st_mode):
                     if entry.name in _SKIPPED:
                         continue
                     if name.count("/") < MAX_DEPTH:
                         folders.append((name + "/", entry.path))
                     else:
                         left_out.append(f"{name}: deeper than {MAX_DEPTH} folders")
-                elif stat.S_ISREG(status.st_mode):
+                elif _is_file(status.st_mode):
                     found.append((name, entry.path, (status.st_ino, status.st_size, status.st_mtime_ns)))
                 else:
                     found.append((name, entry.path, None))
@@ -100,9 +105,9 @@ def _walk(directory: str, left_out: list[str]) -> list[tuple[str, str, tuple[int
 
 def _read(path: str, limit_bytes: int) -> bytes:
     # Another process of the code may have put something else there meanwhile.
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
+    fd = _open(path, _FLAGS)
+    with _fdopen(fd, "rb") as file:
+        if not _is_file(_fstat(fd).st_mode):
             raise OSError("no regular file")
         data = file.read(limit_bytes + 1)
     if len(data) > limit_bytes:
