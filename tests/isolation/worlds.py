@@ -18,7 +18,6 @@ from hotbed.seed import kernel
 from hotbed.seed.sandbox import namespaces, privileges
 from tests.seed.sandbox import docker_profile
 
-ROOT = Path(__file__).resolve().parents[2]
 NOBODY = 65534
 PLACES = ("TMPDIR", "XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CACHE_HOME")  # where hosts keep files
 EVERY_ID = 4294967295

@@ -7,6 +7,7 @@ remembered by the engine: hosts do not change while it runs.
 from __future__ import annotations
 
 import os
+import tempfile
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -111,6 +112,7 @@ def user_outside(environment: Environment, tier: Tier) -> int | None:
     if tier in (Tier.FULL, Tier.SHARED):
         return OUTSIDE_USER
     paths = [environment.executable, os.path.realpath(environment.executable), seed_directory()]
+    paths.append(tempfile.gettempdir())  # work directories are made there
     return OUTSIDE_USER if all(view.is_open_to_all(path) for path in paths) else None
 
 
@@ -194,6 +196,8 @@ def require_strict(trials: Trials, mechanisms: tuple[str, ...]) -> None:
         RefusedError: Naming what is missing and how to get it.
     """
     missing = [f"tier {tier}: {why}" for tier, why in trials.failures.items() if tier is Tier.FULL]
+    if trials.tier not in (Tier.FULL, Tier.SHARED):
+        missing.append(HOW_TO_GET[Mechanism.USER_NS])
     wanted = (
         *(Mechanism.LANDLOCK, Mechanism.LANDLOCK_SCOPES, Mechanism.SECCOMP),
         *(Mechanism.MEMORY_CGROUP, Mechanism.PIDS_CGROUP),
@@ -211,8 +215,8 @@ HOW_TO_GET = {
     "seccomp=unconfined, apparmor=unconfined and systempaths=unconfined, for root also --cap-add "
     "SYS_ADMIN and SYS_PTRACE; on Ubuntu "
     "kernel.apparmor_restrict_unprivileged_userns=0; elsewhere user.max_user_namespaces above 0",
-    Mechanism.UNPRIVILEGED_UID: "put the interpreter and hotbed where every user may read them",
-    Mechanism.LANDLOCK: "no Landlock: needs Linux 5.13 with `landlock` in the kernel's lsm= list",
+    Mechanism.UNPRIVILEGED_UID: "put the interpreter, hotbed and TMPDIR where every user may read them",
+    Mechanism.LANDLOCK: "no Landlock: needs Linux 6.2 with `landlock` in the kernel's lsm= list",
     Mechanism.LANDLOCK_SCOPES: "no Landlock scopes: needs Linux 6.12",
     Mechanism.SECCOMP: "no seccomp: needs a kernel with CONFIG_SECCOMP_FILTER",
     Mechanism.MEMORY_CGROUP: "no memory cgroup: run under systemd with Delegate=yes, or as root with a "

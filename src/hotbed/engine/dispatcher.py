@@ -195,7 +195,7 @@ class Dispatcher:
         for tier in Tier:
             trial = self.try_tier(environment, confinement, tier)
             if not trial.error:
-                if tier is Tier.LIMITS:
+                if tier is Tier.LIMITS and not self._trials:
                     warnings.warn(NO_BOUNDARY.format(failures[Tier.LANDLOCK]), IsolationWarning, stacklevel=6)
                 return Trials(tier, trial.isolation, failures)
             failures[tier] = trial.error

@@ -156,13 +156,12 @@ def _write_files(request: dict[str, Any], body: Any) -> Outcome | None:
 
 
 def _limit(fields: dict[str, Any], *, persistent: bool) -> None:
-    """Put this execution's limits on the process; on a worker those of its first one, for good."""
+    """Put this execution's limits on the process; a worker has those of each in turn."""
     cpu_s, data = fields["cpu_s"], fields["data"]
-    if persistent and cpu_s is not None:
-        rlimits.limit_cpu_for_now(cpu_s)
-    rlimits.apply(
+    apply = rlimits.apply_for_now if persistent else rlimits.apply
+    apply(
         rlimits.Rlimits(
-            cpu_s=None if cpu_s is None or persistent else rlimits.cpu_allowance(cpu_s),
+            cpu_s=None if cpu_s is None else rlimits.cpu_allowance(cpu_s),
             processes=fields["processes"],
             open_files=fields["open_files"],
             file_size=fields["file_size"],

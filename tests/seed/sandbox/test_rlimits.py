@@ -153,7 +153,8 @@ def allow() -> None:
     rlimits.apply(Rlimits(data=rlimits.data_allowance(ALLOWED)))
 
 
-@pytest.mark.parametrize(("size", "end"), [(ALLOWED - 16 * MIB, "done"), (ALLOWED + MIB, "MemoryError")])
+# With room for the stack, which is counted with the allowance, and may have grown before.
+@pytest.mark.parametrize(("size", "end"), [(ALLOWED - 16 * MIB, "done"), (ALLOWED + 16 * MIB, "MemoryError")])
 def test_memory_is_had_up_to_the_allowance(size: int, end: str) -> None:
     assert found(allow, look=kind_of_end(lambda: bytearray(size))) == end
 

@@ -98,7 +98,7 @@ class Sandbox:
             found = f"ABI {self.abi}" if self.abi else "none"
             problem = f"this kernel has {found}, and {LEAST_ABI} is needed"
         elif self.profile.tier == "landlock" and os.geteuid() == 0:
-            problem = "the code would run as root: its interpreter is where no other user can read it"
+            problem = "code would run as root: its interpreter or TMPDIR is where no other user can read"
         elif self.profile.tier == "landlock" and self.abi < SCOPES_ABI and self.profile.user is None:
             problem = f"before ABI {SCOPES_ABI} code can signal all processes of its user, the engine's here"
         if problem:

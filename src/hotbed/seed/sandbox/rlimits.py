@@ -1,7 +1,7 @@
 """Resource limits: what one process may use, as the kernel counts it process by process.
 
 Law: soft and hard limit are one, so code cannot raise its own; and no limit is ever raised above the
-hard one found. A process that serves several requests therefore gets its limits once.
+hard one found. Only a process that serves several requests, each with its own, gets soft ones.
 
 What they do not hold: a tree of processes (each has the whole allowance again; a cgroup counts the
 tree), and with `data` memory that is not private: shared mappings, files in a tmpfs, mappings that grow
@@ -74,27 +74,39 @@ def apply(limits: Rlimits) -> None:
     """
     for which, value in _ALWAYS:
         _lower(which, value)
-    for which, wanted in (
-        (resource.RLIMIT_NPROC, limits.processes),
-        (resource.RLIMIT_NOFILE, limits.open_files),
-        (resource.RLIMIT_FSIZE, limits.file_size),
-        (resource.RLIMIT_DATA, limits.data),
-        (resource.RLIMIT_STACK, limits.stack),
-    ):
+    for which, wanted in _chosen(limits):
         if wanted is not None:
             _lower(which, wanted)
     if limits.cpu_s is not None:
         _lower(resource.RLIMIT_CPU, limits.cpu_s, grace=1)
 
 
-def limit_cpu_for_now(seconds: float) -> None:
-    """Let SIGXCPU come after so many more seconds of CPU; the next call sets it anew.
+def apply_for_now(limits: Rlimits) -> None:
+    """Put these limits on this process until the next call: one that serves several requests.
 
-    For a process that serves several requests: the hard limit stays, so code could raise this one.
+    The hard limits stay as they are, so code could raise these; None gives back what was there
+    before the first call.
     """
-    _soft, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    wanted = cpu_allowance(seconds)
-    resource.setrlimit(resource.RLIMIT_CPU, (wanted if hard < 0 else min(wanted, hard), hard))
+    for which, value in _ALWAYS:
+        _lower(which, value)
+    for which, wanted in (*_chosen(limits), (resource.RLIMIT_CPU, limits.cpu_s)):
+        soft, hard = resource.getrlimit(which)
+        first = _first.setdefault(which, soft)
+        value = first if wanted is None else wanted
+        resource.setrlimit(which, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
+
+
+_first: dict[int, int] = {}
+
+
+def _chosen(limits: Rlimits) -> tuple[tuple[int, int | None], ...]:
+    return (
+        (resource.RLIMIT_NPROC, limits.processes),
+        (resource.RLIMIT_NOFILE, limits.open_files),
+        (resource.RLIMIT_FSIZE, limits.file_size),
+        (resource.RLIMIT_DATA, limits.data),
+        (resource.RLIMIT_STACK, limits.stack),
+    )
 
 
 def data_in_use() -> int:
